@@ -38,7 +38,11 @@ pub enum Failure {
 /// ends in a slash).
 pub fn fetch(set: Published, mirror: &str, folder: &Path) -> Result<(), Failure> {
     fs::create_dir_all(folder).map_err(|error| failed_to_write(folder, &error))?;
+    // A mirror on this very machine is not behind the user's proxy.
+    let local = mirror.starts_with("http://127.0.0.1");
+    let proxy = if local { None } else { ureq::Proxy::try_from_env() };
     let agent: ureq::Agent = ureq::Agent::config_builder()
+        .proxy(proxy)
         .timeout_resolve(Some(CONNECT))
         .timeout_connect(Some(CONNECT))
         .timeout_per_read(Some(SILENCE))
