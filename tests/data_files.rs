@@ -147,6 +147,9 @@ fn a_missing_data_set_is_an_error_by_name_and_a_note_by_default() {
     }
     let loaded = places.load(None).unwrap();
     assert_eq!(loaded.dataset.name, "synthetic");
+    assert_eq!((loaded.dataset.train.len(), loaded.dataset.test.len()), (60_000, 10_000));
+    assert_eq!(loaded.folder, None);
+    assert!(!root.path().join("cache").exists(), "an empty folder was left behind");
     let note = loaded.note.unwrap();
     assert!(note.contains("synthetic") && note.contains("fashion-mnist is not in"), "{note}");
 }
@@ -185,6 +188,12 @@ fn a_folder_that_does_not_exist_is_refused_and_a_near_name_is_suggested() {
     assert!(message("no/such/folder").contains("`no/such/folder`"));
     let places = Places { data_dir: Some("no/such/folder".into()), ..Places::default() };
     assert!(places.load(None).unwrap_err().to_string().contains("`no/such/folder`"));
+}
+
+#[test]
+fn the_synthetic_set_has_no_files() {
+    let error = Places::default().folder_of(&Source::Synthetic).unwrap_err();
+    assert!(matches!(error, Error::DataBuiltIn), "{error}");
 }
 
 #[test]
@@ -247,7 +256,8 @@ fn a_cache_folder_that_cannot_be_written_is_a_failure_of_the_run() {
     let blocked = root.path().join("file");
     fs::write(&blocked, "not a folder").unwrap();
     let cache = Some(blocked.join("cache"));
-    let places = Places { cache, mirror: dead_mirror(), ..Places::default() };
+    let (mirror, _) = serve(|_| Some(vec![1]));
+    let places = Places { cache, mirror, ..Places::default() };
     let error = places.load(Some(&FASHION)).unwrap_err();
     assert!(matches!(error, Error::Cache { .. }), "{error}");
     assert_eq!(error.exit_code(), 1);
