@@ -157,6 +157,7 @@ fn a_missing_data_set_is_an_error_by_name_and_a_note_by_default() {
 #[test]
 fn without_a_home_folder_nothing_is_fetched_and_the_reason_is_said() {
     let error = Places::default().load(Some(&FASHION)).unwrap_err().to_string();
+    assert!(error.contains("is not in any known folder"), "{error}");
     assert!(error.contains("no home folder"), "{error}");
 }
 

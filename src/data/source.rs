@@ -161,7 +161,7 @@ impl Places {
         let places = [&self.data_dir, &self.environment, &self.cache];
         let looked: Vec<String> =
             places.into_iter().flatten().map(|place| place.display().to_string()).collect();
-        let looked = looked.join(", ");
+        let looked = if looked.is_empty() { "any known folder".into() } else { looked.join(", ") };
         let Some(cache) = &self.cache else {
             return Ok(Found::Nowhere { looked, failure: None });
         };
