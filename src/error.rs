@@ -37,6 +37,12 @@ pub enum Error {
     )]
     UnknownData { asked: String, hint: String },
 
+    /// The files of the synthetic set were asked for.
+    #[error(
+        "the synthetic data set is built in and has no files; name a data set or a folder that has"
+    )]
+    DataBuiltIn,
+
     /// A folder has some files of a data set, but not all four, or none.
     #[error("{folder} has no {file}, plain or .gz; put the four IDX files there", folder = .folder.display())]
     DataFileMissing { folder: PathBuf, file: String },
