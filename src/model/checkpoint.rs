@@ -122,7 +122,10 @@ pub fn save(
     if path.is_dir() {
         return Err(cannot_make(path, "it is a folder".to_string()));
     }
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    let Some(name) = path.file_name() else {
+        return Err(cannot_make(path, "it names no file".to_string()));
+    };
+    let mut name = name.to_os_string();
     name.push(format!(".{}.partial", std::process::id()));
     let aside = path.with_file_name(name);
     let file = File::create(&aside).map_err(|error| cannot_make(path, error.to_string()))?;
@@ -204,7 +207,7 @@ pub fn load(path: &Path) -> Result<Checkpoint> {
             .map_err(|reason| CheckpointError::Architecture { path: path.to_path_buf(), reason })?,
         None => {
             let found = summary(&file);
-            return Err(CheckpointError::Foreign { path: path.to_path_buf(), found })?;
+            return Err(CheckpointError::Foreign { path: path.to_path_buf(), found }.into());
         }
     };
     let parameters = read_parameters(path, &file, &architecture)?;
@@ -222,10 +225,10 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     let path_owned = path.to_path_buf();
     if !status.is_file() {
         let what = if status.is_dir() { "a folder" } else { "a device or pipe" };
-        return Err(CheckpointError::NotAFile { path: path_owned, what })?;
+        return Err(CheckpointError::NotAFile { path: path_owned, what }.into());
     }
     if status.len() > SIZE_LIMIT {
-        return Err(CheckpointError::TooLarge { path: path_owned, bytes: status.len() })?;
+        return Err(CheckpointError::TooLarge { path: path_owned, bytes: status.len() }.into());
     }
     fs::read(path).map_err(unreadable)
 }

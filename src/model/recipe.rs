@@ -113,13 +113,13 @@ pub enum RecipeError {
     Value { name: String, value: Value, domain: Domain },
 
     #[error("{name}={distribution} can give {value}, expected {domain}; {next}")]
-    Range {
-        name: String,
-        distribution: Distribution,
-        value: Value,
-        domain: Domain,
-        next: &'static str,
-    },
+    Range { name: String, distribution: String, value: Value, domain: Domain, next: &'static str },
+
+    #[error(
+        "{name}={distribution} gives numbers with a fraction, expected {domain}; use randint, \
+         lograndint, choice, or quniform with a whole q"
+    )]
+    Fractions { name: String, distribution: String, domain: Domain },
 
     #[error(
         "{name} would never be used: layers is {at_most} at most; add layers, such as \
@@ -196,7 +196,7 @@ pub fn check_space(space: &Space) -> Result<()> {
         };
         if needed > deepest {
             let name = name.clone();
-            return Err(RecipeError::Unused { name, at_most: deepest, needed })?;
+            return Err(RecipeError::Unused { name, at_most: deepest, needed }.into());
         }
     }
     let can_be = |name, wanted: fn(&Distribution) -> bool| {
@@ -220,7 +220,7 @@ fn greatest(distribution: &Distribution) -> i64 {
 
 fn check_range(name: &str, domain: Domain, distribution: &Distribution) -> Result<(), RecipeError> {
     let refuse = |value, next| {
-        let (name, distribution) = (name.to_string(), distribution.clone());
+        let (name, distribution) = (name.to_string(), distribution.to_string());
         Err(RecipeError::Range { name, distribution, value, domain, next })
     };
     if let Distribution::Fixed { value } = distribution {
@@ -230,9 +230,9 @@ fn check_range(name: &str, domain: Domain, distribution: &Distribution) -> Resul
             false => Err(RecipeError::Value { name, value, domain }),
         };
     }
-    let whole = matches!(domain, Domain::Whole { .. });
-    if let Some(value) = whole.then(|| fraction(distribution)).flatten() {
-        return refuse(value, "use randint, lograndint, choice, or quniform with a whole q");
+    if matches!(domain, Domain::Whole { .. }) && has_fractions(distribution) {
+        let (name, distribution) = (name.to_string(), distribution.to_string());
+        return Err(RecipeError::Fractions { name, distribution, domain });
     }
     match domain.violation(distribution) {
         Some(value) if matches!(distribution, Distribution::Normal { .. }) => {
@@ -243,23 +243,15 @@ fn check_range(name: &str, domain: Domain, distribution: &Distribution) -> Resul
     }
 }
 
-/// A number with a fraction that a distribution of floats can give.
-fn fraction(distribution: &Distribution) -> Option<Value> {
-    let is_whole = |number: f64| number.fract() == 0.0;
+/// Whether a distribution gives numbers with a fraction.
+fn has_fractions(distribution: &Distribution) -> bool {
     match *distribution {
         Distribution::Float { low, step: Some(step), .. } => {
-            let found = [low, low + step].into_iter().find(|number| !is_whole(*number));
-            found.map(Value::Float)
+            low.fract() != 0.0 || step.fract() != 0.0
         }
-        Distribution::Float { low, high, .. } if low < high || !is_whole(low) => {
-            // Of these two, one has a fraction.
-            let inside = [low + (high - low) / 2.0, low + (high - low) / 7.0];
-            let found = inside.into_iter().find(|number| !is_whole(*number)).unwrap_or(low);
-            Some(Value::Float(found))
-        }
-        Distribution::Normal { mean, sd } => Some(Value::Float(mean + 0.3 * sd)),
-        Distribution::LogNormal { mean, sd } => Some(Value::Float(libm::exp(mean + 0.3 * sd))),
-        _ => None,
+        Distribution::Float { low, high, .. } => low < high || low.fract() != 0.0,
+        Distribution::Normal { .. } | Distribution::LogNormal { .. } => true,
+        _ => false,
     }
 }
 

@@ -30,7 +30,7 @@ pub enum SpaceProblem {
     #[error("unknown distribution `{name}`{hint}; known are {known}")]
     UnknownDistribution { name: String, hint: String, known: String },
 
-    #[error("{given} arguments were given; write {spelling}")]
+    #[error("the number of arguments is {given}; write {spelling}")]
     ArgumentCount { given: usize, spelling: &'static str },
 
     #[error("{what} is {value}, expected {expected}")]

@@ -59,7 +59,9 @@ fn read(path: &Path) -> Result<String> {
         next: "give the path of a TOML file with the search space",
     })?;
     if bytes.len() as u64 > SIZE_LIMIT {
-        return Err(SpaceProblem::TooLarge { limit: SIZE_LIMIT }.at(path.display().to_string()))?;
+        return Err(SpaceProblem::TooLarge { limit: SIZE_LIMIT }
+            .at(path.display().to_string())
+            .into());
     }
     String::from_utf8(bytes).map_err(|error| Error::File {
         action: "read",

@@ -343,11 +343,11 @@ fn each_mistake_on_the_command_line_gets_its_one_line() {
         ),
         (
             &["x=uniform(1)"],
-            r#"parameter "x=uniform(1)": 1 arguments were given; write uniform(low,high)"#,
+            r#"parameter "x=uniform(1)": the number of arguments is 1; write uniform(low,high)"#,
         ),
         (
             &["x=quniform(0,1)"],
-            r#"parameter "x=quniform(0,1)": 2 arguments were given; write quniform(low,high,q)"#,
+            r#"parameter "x=quniform(0,1)": the number of arguments is 2; write quniform(low,high,q)"#,
         ),
         (
             &["x=quniform(1,10,4)"],
