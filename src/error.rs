@@ -15,6 +15,18 @@ pub enum Error {
     #[error("cannot {action} {path}: {reason}; {next}", path = .path.display())]
     File { action: &'static str, path: PathBuf, reason: String, next: &'static str },
 
+    /// A mistake in a search space.
+    #[error(transparent)]
+    Space(#[from] crate::space::SpaceError),
+
+    /// A config, or a space, that no model accepts.
+    #[error(transparent)]
+    Recipe(#[from] crate::model::RecipeError),
+
+    /// A model file that cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] crate::model::checkpoint::CheckpointError),
+
     /// Ctrl-C, or a request to terminate.
     #[error("interrupted; run the same command again to go on")]
     Interrupted,
@@ -118,6 +130,8 @@ impl Error {
         match self {
             Error::Interrupted => 130,
             Error::Cache { .. } => 1,
+            // The disk failed while the run went on; all other troubles with a model are its user's.
+            Error::Checkpoint(crate::model::checkpoint::CheckpointError::Write { .. }) => 1,
             _ => 2,
         }
     }
