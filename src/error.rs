@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::study::StudyError;
+
 /// The result of everything that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -14,6 +16,10 @@ pub enum Error {
     #[error("cannot {action} {path}: {reason}; {next}", path = .path.display())]
     File { action: &'static str, path: PathBuf, reason: String, next: &'static str },
 
+    /// A study file was refused or failed.
+    #[error(transparent)]
+    Study(#[from] StudyError),
+
     /// Ctrl-C, or a request to terminate.
     #[error("interrupted; run the same command again to go on")]
     Interrupted,
@@ -25,6 +31,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Interrupted => 130,
+            Error::Study(error) => error.exit_code(),
             _ => 2,
         }
     }
