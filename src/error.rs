@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use crate::study::StudyError;
-
 /// The result of everything that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -18,7 +16,19 @@ pub enum Error {
 
     /// A study file was refused or failed.
     #[error(transparent)]
-    Study(#[from] StudyError),
+    Study(#[from] crate::study::StudyError),
+
+    /// A mistake in a search space.
+    #[error(transparent)]
+    Space(#[from] crate::space::SpaceError),
+
+    /// A config, or a space, that no model accepts.
+    #[error(transparent)]
+    Recipe(#[from] crate::model::RecipeError),
+
+    /// A model file that cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] crate::model::checkpoint::CheckpointError),
 
     /// Ctrl-C, or a request to terminate.
     #[error("interrupted; run the same command again to go on")]
@@ -32,6 +42,8 @@ impl Error {
         match self {
             Error::Interrupted => 130,
             Error::Study(error) => error.exit_code(),
+            // The disk failed while the run went on; all other troubles with a model are its user's.
+            Error::Checkpoint(crate::model::checkpoint::CheckpointError::Write { .. }) => 1,
             _ => 2,
         }
     }
