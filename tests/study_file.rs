@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Map, Value as Json, json};
+use warpsweep::report;
 use warpsweep::space::{Condition, Config, Distribution, Operator, Parameter, Space, Value};
 use warpsweep::study::{EpochRecord, Header, State, Study, TrialRecord};
 
@@ -404,6 +405,37 @@ fn studies_of_other_programs_are_read_but_not_gone_on_with() {
     OpenOptions::new().append(true).open(&path).unwrap().write_all(delete.as_bytes()).unwrap();
     study.finish(&trials()[1..2]).unwrap();
     assert_eq!(Study::read(&path).unwrap().trials()[1], trials()[1]);
+}
+
+#[test]
+fn exports_and_tables_show_every_trial_with_all_parameters() {
+    let (_folder, path) = folder();
+    let study = write_study(&path);
+    let all: Vec<&TrialRecord> = study.trials().iter().collect();
+    let mut out = Vec::new();
+    report::csv::write(&all, &mut out).unwrap();
+    let csv = String::from_utf8(out).unwrap();
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.len(), 5, "{csv}");
+    assert!(lines[0].starts_with("number,state,value,epochs,seconds,reason,params_learning_rate,"));
+    assert!(lines[0].ends_with(",params_weight_decay,params_units_2"), "{csv}");
+    assert!(lines[1].starts_with("0,complete,0.15,2,0.3333333333333333,,"), "{csv}");
+    assert!(lines[1].ends_with(",0.0009118819655545162,128"), "{csv}");
+    assert!(
+        lines[2].starts_with("1,failed,,2,0.3333333333333333,the loss was not finite"),
+        "{csv}"
+    );
+    assert!(lines[2].ends_with(','), "a parameter that is not there is an empty field: {csv}");
+
+    let json = report::json::study(&study);
+    assert_eq!(json["best"], 0);
+    assert_eq!(json["counts"]["pruned"], 1);
+    assert_eq!(json["trials"][0]["params"]["activation"], "größer ≥ 😀");
+    assert_eq!(json["trials"][1]["epochs"][1]["train_loss"], Json::Null);
+
+    let table = report::table::trials(&all);
+    assert_eq!(table.lines().count(), 5, "{table}");
+    assert!(!table.contains('\x1b') && table.contains("the loss was not finite in epoch 2"));
 }
 
 /// The child of the test below: it fills a file whose size is limited, and says how that ended.
