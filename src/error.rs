@@ -15,6 +15,10 @@ pub enum Error {
     #[error("cannot {action} {path}: {reason}; {next}", path = .path.display())]
     File { action: &'static str, path: PathBuf, reason: String, next: &'static str },
 
+    /// A study file was refused or failed.
+    #[error(transparent)]
+    Study(#[from] crate::study::StudyError),
+
     /// A mistake in a search space.
     #[error(transparent)]
     Space(#[from] crate::space::SpaceError),
@@ -130,6 +134,7 @@ impl Error {
         match self {
             Error::Interrupted => 130,
             Error::Cache { .. } => 1,
+            Error::Study(error) => error.exit_code(),
             // The disk failed while the run went on; all other troubles with a model are its user's.
             Error::Checkpoint(crate::model::checkpoint::CheckpointError::Write { .. }) => 1,
             _ => 2,
