@@ -1,0 +1,139 @@
+//! A trial array on the CPU: which thread trains which trial next.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::lanes::Isa;
+use super::trial::Running;
+use crate::engine::{Next, Observer, Task, Trial, TrialArray};
+use crate::error::Result;
+
+/// Trials on all cores, each trained by one thread at a time, an epoch at a time.
+///
+/// A free thread takes the trial with the most work left, so that no core waits for one last long
+/// trial at the end. A trial gets its weights when it is first taken, and only a few have weights
+/// at once (more only if the observer pauses them), so an array may be long.
+pub struct CpuArray<'a> {
+    isa: Isa,
+    threads: usize,
+    task: &'a Task,
+    slots: Vec<Slot<'a>>,
+}
+
+struct Slot<'a> {
+    trial: Trial,
+    stage: Stage<'a>,
+}
+
+enum Stage<'a> {
+    /// Not begun: no memory but this.
+    Waiting,
+    /// Between two epochs.
+    Ready(Box<Running<'a>>),
+    /// Stopped by the observer, until the next `advance`.
+    Paused(Box<Running<'a>>),
+    /// On a thread.
+    Taken,
+    /// Ended, or given up in the middle of an epoch.
+    Finished,
+}
+
+/// Trials in training at once, for each thread: enough to share out the last ones evenly.
+const LIVE_PER_THREAD: usize = 4;
+
+impl<'a> CpuArray<'a> {
+    pub fn new(isa: Isa, threads: usize, task: &'a Task, trials: Vec<Trial>) -> Self {
+        let slots = trials.into_iter().map(|trial| Slot { trial, stage: Stage::Waiting });
+        CpuArray { isa, threads, task, slots: slots.collect() }
+    }
+}
+
+impl TrialArray for CpuArray<'_> {
+    fn advance(&mut self, observer: &dyn Observer) -> Result<()> {
+        for slot in &mut self.slots {
+            slot.stage = match std::mem::replace(&mut slot.stage, Stage::Finished) {
+                Stage::Paused(running) => Stage::Ready(running),
+                other => other,
+            };
+        }
+        let threads = self.threads.min(self.slots.len());
+        let live = LIVE_PER_THREAD * self.threads;
+        let (isa, task) = (self.isa, self.task);
+        let slots = Mutex::new(&mut self.slots);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| work(isa, task, &slots, live, observer));
+            }
+        });
+        Ok(())
+    }
+}
+
+type Shared<'s, 'a> = Mutex<&'s mut Vec<Slot<'a>>>;
+
+/// A slot list stays whole whatever panics beside it: each change to it is one assignment.
+fn lock<'m, 's, 'a>(slots: &'m Shared<'s, 'a>) -> MutexGuard<'m, &'s mut Vec<Slot<'a>>> {
+    slots.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One thread: takes trials, an epoch each, until none is left.
+fn work<'a>(
+    isa: Isa,
+    task: &'a Task,
+    slots: &Shared<'_, 'a>,
+    live: usize,
+    observer: &dyn Observer,
+) {
+    while !observer.interrupted() {
+        let Some((index, trial, begun)) = take(slots, live) else { return };
+        let mut running = begun.unwrap_or_else(|| Box::new(Running::new(isa, task, trial)));
+        let stage = match running.epoch(|| observer.interrupted()) {
+            Err(_interrupted) => Stage::Finished,
+            Ok(metrics) => match observer.after_epoch(index, metrics, &|| running.parameters()) {
+                Next::Train => Stage::Ready(running),
+                Next::Pause => Stage::Paused(running),
+                Next::Finish => Stage::Finished,
+            },
+        };
+        if let Some(slot) = lock(slots).get_mut(index) {
+            slot.stage = stage;
+        }
+    }
+}
+
+/// The trial to train next: of those in training the one with the most work left, or a new one
+/// while there is room.
+fn take<'a>(
+    slots: &Shared<'_, 'a>,
+    live: usize,
+) -> Option<(usize, Trial, Option<Box<Running<'a>>>)> {
+    let mut slots = lock(slots);
+    let in_training =
+        slots.iter().filter(|slot| matches!(slot.stage, Stage::Ready(_) | Stage::Taken)).count();
+    let (index, slot) = slots
+        .iter_mut()
+        .enumerate()
+        .filter(|(_, slot)| match slot.stage {
+            Stage::Ready(_) => true,
+            Stage::Waiting => in_training < live,
+            _ => false,
+        })
+        .max_by(|(i, a), (j, b)| work_left(a).total_cmp(&work_left(b)).then(j.cmp(i)))?;
+    let begun = match std::mem::replace(&mut slot.stage, Stage::Taken) {
+        Stage::Ready(running) => Some(running),
+        _ => None,
+    };
+    Some((index, slot.trial.clone(), begun))
+}
+
+/// Multiplications to come, up to the samples' number: the epochs left times the parameters, and a
+/// share for what a step costs beside its products, which small batches pay more often.
+fn work_left(slot: &Slot<'_>) -> f64 {
+    let recipe = &slot.trial.recipe;
+    let done = match &slot.stage {
+        Stage::Ready(running) => running.epochs,
+        _ => 0,
+    };
+    let parameters = recipe.architecture.parameter_count() as f64;
+    let step = 1.0 + 8.0 / recipe.hyperparameters.batch_size as f64;
+    recipe.epochs.saturating_sub(done) as f64 * parameters * step
+}

@@ -1,0 +1,464 @@
+//! Sixteen `f32` lanes, whatever the machine has: the only file of the CPU engine with `unsafe`.
+//!
+//! A kernel is written once against [`Lanes`] and compiled for each instruction set. Sixteen lanes
+//! are one register of AVX-512, two of AVX2, four of NEON; the order of every addition is fixed by
+//! the sixteen lanes and never by the register, so all of them give the same bits. Three rules keep
+//! that true: products are summed by fused multiply-add everywhere ([`f32::mul_add`] where there is
+//! no intrinsic), a vector is summed by [`fold`]'s tree, and nothing else crosses lanes.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::elementwise::flush;
+
+/// Sixteen floats, aligned so that a vector load never splits a cache line.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub struct Block(pub [f32; LANES]);
+
+/// Floats in a block.
+pub const LANES: usize = 16;
+
+impl Block {
+    pub const ZERO: Block = Block([0.0; LANES]);
+}
+
+/// `len` floats need so many blocks.
+pub const fn blocks(len: usize) -> usize {
+    len.div_ceil(LANES)
+}
+
+/// A buffer of blocks as the floats that it holds.
+#[inline(always)]
+pub fn floats(blocks: &[Block]) -> &[f32] {
+    bytemuck::cast_slice(blocks)
+}
+
+/// A buffer of blocks as the floats that it holds, to write.
+#[inline(always)]
+pub fn floats_mut(blocks: &mut [Block]) -> &mut [f32] {
+    bytemuck::cast_slice_mut(blocks)
+}
+
+/// Operations on sixteen lanes of one instruction set.
+pub trait Lanes: Copy {
+    /// Sixteen floats in registers.
+    type F: Copy;
+    /// Rows and blocks of the tile that an outer-product kernel holds in registers.
+    const OUTER: (usize, usize);
+    /// Rows of the left and of the right operand in the tile of a dot-product kernel.
+    const DOT: (usize, usize);
+
+    fn splat(self, value: f32) -> Self::F;
+    fn load(self, from: &Block) -> Self::F;
+    fn store(self, value: Self::F, to: &mut Block);
+    /// Sixteen bytes as floats 0 to 255.
+    fn load_u8(self, from: &[u8; LANES]) -> Self::F;
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once.
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// [`flush`] of every lane.
+    fn flush(self, value: Self::F) -> Self::F;
+
+    /// The sums of four vectors, each added up as [`fold`] does.
+    #[inline(always)]
+    fn sum4(self, vectors: [Self::F; 4]) -> [f32; 4] {
+        vectors.map(|vector| {
+            let mut block = Block::ZERO;
+            self.store(vector, &mut block);
+            fold(block.0)
+        })
+    }
+
+    /// The sums of sixteen vectors, each added up as [`fold`] does.
+    #[inline(always)]
+    fn sum16(self, vectors: [Self::F; 16]) -> [f32; 16] {
+        let mut sums = [0.0; 16];
+        for (four, sum) in vectors.as_chunks::<4>().0.iter().zip(sums.as_chunks_mut::<4>().0) {
+            *sum = self.sum4(*four);
+        }
+        sums
+    }
+}
+
+/// The sum of sixteen lanes: lane `i` takes lane `i + 8`, then `i + 4`, `i + 2`, `i + 1`.
+#[inline(always)]
+pub fn fold(mut v: [f32; LANES]) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            v[i] += v[i + half];
+        }
+    }
+    v[0]
+}
+
+/// Work that is compiled once for each instruction set.
+///
+/// `run` and all that it calls must be `#[inline(always)]`: what is not inlined is compiled without
+/// the instruction set, which is as right and many times slower.
+pub trait Kernel {
+    type Output;
+    fn run<L: Lanes>(self, lanes: L) -> Self::Output;
+}
+
+/// An instruction set that this machine has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Isa(Kind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Portable,
+}
+
+impl Isa {
+    /// The instruction sets of this machine, the fastest first. The last is plain Rust.
+    pub fn available() -> Vec<Isa> {
+        let mut found = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            let fma = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl");
+            if fma && avx512 {
+                found.push(Isa(Kind::Avx512));
+            }
+            if fma {
+                found.push(Isa(Kind::Avx2));
+            }
+        }
+        found.push(Isa(Kind::Portable));
+        found
+    }
+
+    /// The name that people know it by.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => "AVX-512",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => "AVX2",
+            Kind::Portable if cfg!(target_arch = "aarch64") => "NEON",
+            Kind::Portable => "portable",
+        }
+    }
+
+    /// Runs a kernel as compiled for this instruction set.
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            // SAFETY: an `Isa` is made by `available` alone, which saw that the machine has the
+            // features that these functions enable.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => unsafe { x86::run_avx512(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => unsafe { x86::run_avx2(kernel) },
+            Kind::Portable => kernel.run(Portable),
+        }
+    }
+}
+
+/// Asks for the cache line at a place of memory that is read soon.
+#[inline(always)]
+pub fn prefetch<T>(place: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch has no effect that a program can observe, and SSE is part of x86-64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
+/// Plain Rust: NEON where the compiler targets it; correct and slow where there is no FMA.
+#[derive(Clone, Copy)]
+struct Portable;
+
+impl Lanes for Portable {
+    type F = [f32; LANES];
+    const OUTER: (usize, usize) = (4, 1);
+    const DOT: (usize, usize) = (2, 2);
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Self::F {
+        [value; LANES]
+    }
+    #[inline(always)]
+    fn load(self, from: &Block) -> Self::F {
+        from.0
+    }
+    #[inline(always)]
+    fn store(self, value: Self::F, to: &mut Block) {
+        to.0 = value;
+    }
+    #[inline(always)]
+    fn load_u8(self, from: &[u8; LANES]) -> Self::F {
+        from.map(f32::from)
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+    }
+    #[inline(always)]
+    fn flush(self, value: Self::F) -> Self::F {
+        value.map(flush)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Block, Kernel, LANES, Lanes};
+    use crate::engine::cpu::elementwise::TINY;
+    use std::arch::x86_64::*;
+
+    /// Compiles a kernel with AVX-512. The machine must have these features.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+    pub(super) fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
+        kernel.run(Avx512(()))
+    }
+
+    /// Compiles a kernel with AVX2 and FMA. The machine must have these features.
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+        kernel.run(Avx2(()))
+    }
+
+    /// Proof that the machine has AVX-512: made by `run_avx512` alone.
+    #[derive(Clone, Copy)]
+    struct Avx512(());
+
+    // SAFETY, of every `unsafe` below: the value `Avx512` or `Avx2` exists only inside `run_avx512`
+    // or `run_avx2`, so the instructions exist; loads and stores go through references to as many
+    // bytes as they touch, and need no alignment.
+    impl Lanes for Avx512 {
+        type F = __m512;
+        // 28 accumulators, two blocks and a broadcast value fill the 32 registers.
+        const OUTER: (usize, usize) = (14, 2);
+        const DOT: (usize, usize) = (3, 8);
+
+        #[inline(always)]
+        fn splat(self, value: f32) -> __m512 {
+            unsafe { _mm512_set1_ps(value) }
+        }
+        #[inline(always)]
+        fn load(self, from: &Block) -> __m512 {
+            unsafe { _mm512_loadu_ps(from.0.as_ptr()) }
+        }
+        #[inline(always)]
+        fn store(self, value: __m512, to: &mut Block) {
+            unsafe { _mm512_storeu_ps(to.0.as_mut_ptr(), value) }
+        }
+        #[inline(always)]
+        fn load_u8(self, from: &[u8; LANES]) -> __m512 {
+            unsafe {
+                let bytes = _mm_loadu_si128(from.as_ptr().cast());
+                _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
+            }
+        }
+        #[inline(always)]
+        fn mul(self, a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_mul_ps(a, b) }
+        }
+        #[inline(always)]
+        fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+            unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        fn flush(self, value: __m512) -> __m512 {
+            unsafe {
+                let (size, tiny) = (_mm512_abs_ps(value), _mm512_set1_ps(TINY));
+                _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_NLT_UQ>(size, tiny), value)
+            }
+        }
+
+        /// The tree of `fold`, on four vectors at a time: each step halves the lanes of a sum and
+        /// packs two vectors into one.
+        #[inline(always)]
+        fn sum4(self, v: [__m512; 4]) -> [f32; 4] {
+            unsafe {
+                let (a, b) = (fold8(v[0], v[1]), fold8(v[2], v[3]));
+                // Now 128-bit parts hold vector 0, 1, 2, 3; all four fold inside their part.
+                let c = fold4(a, b);
+                let c = _mm512_add_ps(c, _mm512_permute_ps::<0b01_00_11_10>(c));
+                let c = _mm512_add_ps(c, _mm512_permute_ps::<0b10_11_00_01>(c));
+                let mut out = Block::ZERO;
+                _mm512_storeu_ps(out.0.as_mut_ptr(), c);
+                [out.0[0], out.0[4], out.0[8], out.0[12]]
+            }
+        }
+
+        #[inline(always)]
+        fn sum16(self, v: [__m512; 16]) -> [f32; 16] {
+            unsafe {
+                // Four vectors of four sums, each sum spread over the four lanes of a part.
+                let c: [__m512; 4] = std::array::from_fn(|i| {
+                    let (a, b) = (fold8(v[4 * i], v[4 * i + 1]), fold8(v[4 * i + 2], v[4 * i + 3]));
+                    fold4(a, b)
+                });
+                let (d, e) = (fold2(c[0], c[1]), fold2(c[2], c[3]));
+                let sums = _mm512_add_ps(
+                    _mm512_shuffle_ps::<0b10_00_10_00>(d, e),
+                    _mm512_shuffle_ps::<0b11_01_11_01>(d, e),
+                );
+                let mut out = Block::ZERO;
+                _mm512_storeu_ps(out.0.as_mut_ptr(), sums);
+                // Part p of the register holds vectors p, p + 4, p + 8, p + 12.
+                std::array::from_fn(|i| out.0[4 * (i % 4) + i / 4])
+            }
+        }
+    }
+
+    /// Upper half + lower half of two vectors: `a` in the low half, `b` in the high half.
+    #[inline(always)]
+    unsafe fn fold8(a: __m512, b: __m512) -> __m512 {
+        unsafe {
+            let kept = _mm512_mask_blend_ps(0xFF00, a, b);
+            let crossed = _mm512_shuffle_f32x4::<0b01_00_11_10>(a, b);
+            _mm512_add_ps(kept, crossed)
+        }
+    }
+
+    /// Neighbouring 128-bit parts added: two sums of `a`, then two of `b`, a part each.
+    #[inline(always)]
+    unsafe fn fold4(a: __m512, b: __m512) -> __m512 {
+        unsafe {
+            _mm512_add_ps(
+                _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b),
+                _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b),
+            )
+        }
+    }
+
+    /// Within each part: lanes 0, 1 take `a`'s two sums, lanes 2, 3 `b`'s.
+    #[inline(always)]
+    unsafe fn fold2(a: __m512, b: __m512) -> __m512 {
+        unsafe {
+            let kept = _mm512_mask_blend_ps(0xCCCC, a, b);
+            let crossed = _mm512_shuffle_ps::<0b01_00_11_10>(a, b);
+            _mm512_add_ps(kept, crossed)
+        }
+    }
+
+    /// Proof that the machine has AVX2 and FMA: made by `run_avx2` alone.
+    #[derive(Clone, Copy)]
+    struct Avx2(());
+
+    impl Lanes for Avx2 {
+        type F = [__m256; 2];
+        const OUTER: (usize, usize) = (6, 1);
+        const DOT: (usize, usize) = (2, 3);
+
+        #[inline(always)]
+        fn splat(self, value: f32) -> Self::F {
+            unsafe { [_mm256_set1_ps(value); 2] }
+        }
+        #[inline(always)]
+        fn load(self, from: &Block) -> Self::F {
+            let (low, high) = from.0.split_at(LANES / 2);
+            unsafe { [_mm256_loadu_ps(low.as_ptr()), _mm256_loadu_ps(high.as_ptr())] }
+        }
+        #[inline(always)]
+        fn store(self, value: Self::F, to: &mut Block) {
+            let (low, high) = to.0.split_at_mut(LANES / 2);
+            unsafe {
+                _mm256_storeu_ps(low.as_mut_ptr(), value[0]);
+                _mm256_storeu_ps(high.as_mut_ptr(), value[1]);
+            }
+        }
+        #[inline(always)]
+        fn load_u8(self, from: &[u8; LANES]) -> Self::F {
+            unsafe {
+                let bytes = _mm_loadu_si128(from.as_ptr().cast());
+                let high = _mm_srli_si128::<8>(bytes);
+                [bytes, high].map(|half| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(half)))
+            }
+        }
+        #[inline(always)]
+        fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+            unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
+        }
+        #[inline(always)]
+        fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+            unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
+        }
+        #[inline(always)]
+        fn flush(self, value: Self::F) -> Self::F {
+            unsafe {
+                let (sign, tiny) = (_mm256_set1_ps(-0.0), _mm256_set1_ps(TINY));
+                value.map(|v| {
+                    let size = _mm256_andnot_ps(sign, v);
+                    _mm256_and_ps(v, _mm256_cmp_ps::<_CMP_NLT_UQ>(size, tiny))
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, Stream, symmetric_f32};
+
+    struct Sums([[f32; LANES]; 16]);
+
+    impl Kernel for Sums {
+        type Output = ([f32; 16], [f32; 4]);
+        #[inline(always)]
+        fn run<L: Lanes>(self, lanes: L) -> Self::Output {
+            let loaded = self.0.map(|v| lanes.load(&Block(v)));
+            let four = [loaded[0], loaded[1], loaded[2], loaded[3]];
+            (lanes.sum16(loaded), lanes.sum4(four))
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_sums_a_vector_by_the_same_tree() {
+        let stream = Stream::new(1, Purpose::Init(0), 0);
+        for round in 0..50 {
+            let vectors = std::array::from_fn(|v| {
+                std::array::from_fn(|i| {
+                    symmetric_f32(stream.word(round * 256 + v as u64 * 16 + i as u64), 1.0)
+                })
+            });
+            let expected = vectors.map(fold);
+            for isa in Isa::available() {
+                let (sixteen, four) = isa.run(Sums(vectors));
+                assert_eq!(sixteen, expected, "{}", isa.name());
+                assert_eq!(four, expected[..4], "{}", isa.name());
+            }
+        }
+    }
+
+    struct Bytes([u8; LANES]);
+
+    impl Kernel for Bytes {
+        type Output = Block;
+        #[inline(always)]
+        fn run<L: Lanes>(self, lanes: L) -> Block {
+            let mut out = Block::ZERO;
+            let one = lanes.fma(lanes.load_u8(&self.0), lanes.splat(2.0), lanes.splat(1.0));
+            lanes.store(lanes.flush(lanes.mul(one, lanes.splat(0.5))), &mut out);
+            out
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_converts_bytes_exactly() {
+        for start in 0..=240 {
+            let bytes = std::array::from_fn(|i| start + i as u8);
+            for isa in Isa::available() {
+                let expected = bytes.map(|b| f32::from(b) + 0.5);
+                assert_eq!(isa.run(Bytes(bytes)).0, expected, "{}", isa.name());
+            }
+        }
+    }
+}

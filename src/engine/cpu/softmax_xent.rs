@@ -1,0 +1,243 @@
+//! Softmax and cross-entropy: loss, gradient and prediction of a batch of logits.
+//!
+//! Logits lie `[class][sample]`, so that lanes run along samples and a vector is full whatever the
+//! number of classes. As `nn.CrossEntropyLoss(label_smoothing=eps)`: with `t` the target
+//! `(1 - eps) onehot + eps / classes`, the loss of a sample is `-sum_c t_c ln p_c`, and the gradient
+//! of the batch's mean is `(p - t) / samples`.
+
+use super::elementwise::{exp, flush, ln};
+use super::lanes::{Kernel, LANES, Lanes};
+
+/// Logits of up to `stride` samples, `[class * stride + sample]`; `stride` is a multiple of 16.
+#[derive(Clone, Copy)]
+pub struct Logits<'a> {
+    pub values: &'a [f32],
+    pub stride: usize,
+    pub classes: usize,
+}
+
+/// What softmax makes of sixteen samples' logits.
+struct Softmax {
+    largest: [f32; LANES],
+    /// `sum_c exp(z_c - largest)`
+    sum: [f32; LANES],
+}
+
+impl Logits<'_> {
+    /// The logits of a class for sixteen samples.
+    #[inline(always)]
+    fn of(&self, class: usize, first: usize) -> [f32; LANES] {
+        match self.values[class * self.stride + first..].first_chunk() {
+            Some(chunk) => *chunk,
+            None => unreachable!("the stride is a multiple of sixteen"),
+        }
+    }
+
+    /// Softmax of samples `first .. first + 16`; `exp(z - largest)` of each class goes to `keep`.
+    #[inline(always)]
+    fn softmax(&self, first: usize, mut keep: impl FnMut(usize, [f32; LANES])) -> Softmax {
+        let mut largest = self.of(0, first);
+        for class in 1..self.classes {
+            let z = self.of(class, first);
+            for i in 0..LANES {
+                largest[i] = if z[i] > largest[i] { z[i] } else { largest[i] };
+            }
+        }
+        let mut sum = [0.0; LANES];
+        for class in 0..self.classes {
+            let z = self.of(class, first);
+            let mut e = [0.0; LANES];
+            for i in 0..LANES {
+                e[i] = exp(z[i] - largest[i]);
+                sum[i] += e[i];
+            }
+            keep(class, e);
+        }
+        Softmax { largest, sum }
+    }
+}
+
+/// Sixteen labels, as many as there are from `first` on; 0 beyond the end.
+#[inline(always)]
+fn sixteen(labels: &[u8], first: usize) -> [u32; LANES] {
+    let mut out = [0; LANES];
+    for (out, label) in out.iter_mut().zip(&labels[first..]) {
+        *out = u32::from(*label);
+    }
+    out
+}
+
+/// Gradient and loss of a training batch.
+pub struct Train<'a> {
+    pub logits: Logits<'a>,
+    pub labels: &'a [u8],
+    pub smoothing: f32,
+    /// Out: `[class * stride + sample]`, the gradient as the product with the weights reads it.
+    pub delta_t: &'a mut [f32],
+    /// Out: `[sample * delta_stride + class]`, the same as the product with the inputs reads it.
+    pub delta: &'a mut [f32],
+    pub delta_stride: usize,
+}
+
+impl Kernel for Train<'_> {
+    /// The sum of the samples' losses, added in their order.
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _lanes: L) -> f64 {
+        let Train { logits, labels, smoothing, delta_t, delta, delta_stride } = self;
+        let (classes, stride) = (logits.classes, logits.stride);
+        let share = 1.0 / labels.len() as f32;
+        let (off, on) = (smoothing / classes as f32, 1.0 - smoothing);
+        let mut total = 0.0;
+        for first in (0..labels.len()).step_by(LANES) {
+            let label = sixteen(labels, first);
+            let softmax = logits.softmax(first, |class, e| {
+                delta_t[class * stride + first..][..LANES].copy_from_slice(&e);
+            });
+            let scale = softmax.sum.map(|sum| 1.0 / sum);
+            // sum_c t_c z_c, with z measured from the largest
+            let mut expected = [0.0; LANES];
+            for class in 0..classes {
+                let z = logits.of(class, first);
+                let d = &mut delta_t[class * stride + first..][..LANES];
+                for i in 0..LANES {
+                    let target = off + if label[i] == class as u32 { on } else { 0.0 };
+                    expected[i] += target * (z[i] - softmax.largest[i]);
+                    d[i] = (flush(d[i] * scale[i]) - target) * share;
+                }
+            }
+            let losses: [f32; LANES] = std::array::from_fn(|i| ln(softmax.sum[i]) - expected[i]);
+            let count = LANES.min(labels.len() - first);
+            for sample in 0..count {
+                total += f64::from(losses[sample]);
+                let row = &mut delta[(first + sample) * delta_stride..][..classes];
+                for (class, d) in row.iter_mut().enumerate() {
+                    *d = delta_t[class * stride + first + sample];
+                }
+            }
+        }
+        total
+    }
+}
+
+/// Prediction and loss of samples that are not trained on.
+pub struct Score<'a> {
+    pub logits: Logits<'a>,
+    pub labels: &'a [u8],
+    /// Out: each sample's class with the largest logit, the lowest of equals; `classes` where a
+    /// logit is not a number, which is no class and so never right.
+    pub predicted: &'a mut [u32],
+    /// The samples' losses are added to this one by one, in their order: how samples are dealt to
+    /// batches then changes no bit.
+    pub total: &'a mut f64,
+}
+
+impl Kernel for Score<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _lanes: L) {
+        let Score { logits, labels, predicted, total } = self;
+        for first in (0..labels.len()).step_by(LANES) {
+            let label = sixteen(labels, first);
+            let softmax = logits.softmax(first, |_, _| {});
+            let mut expected = [0.0; LANES];
+            let mut best = [logits.classes as u32; LANES];
+            for class in (0..logits.classes).rev() {
+                let z = logits.of(class, first);
+                for i in 0..LANES {
+                    if z[i] == softmax.largest[i] {
+                        best[i] = class as u32;
+                    }
+                    if label[i] == class as u32 {
+                        expected[i] = z[i] - softmax.largest[i];
+                    }
+                }
+            }
+            let count = LANES.min(labels.len() - first);
+            for sample in 0..count {
+                let loss = ln(softmax.sum[sample]) - expected[sample];
+                *total += f64::from(loss);
+                predicted[first + sample] =
+                    if loss.is_nan() { logits.classes as u32 } else { best[sample] };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lanes::Isa;
+    use super::*;
+
+    /// Loss and gradient of one sample in float64.
+    fn reference(z: &[f64], label: usize, eps: f64) -> (f64, Vec<f64>) {
+        let n = z.len() as f64;
+        let largest = z.iter().fold(f64::MIN, |a, &b| a.max(b));
+        let sum: f64 = z.iter().map(|z| (z - largest).exp()).sum();
+        let target = |c| eps / n + if c == label { 1.0 - eps } else { 0.0 };
+        let log_p = |c: usize| z[c] - largest - sum.ln();
+        let loss = -(0..z.len()).map(|c| target(c) * log_p(c)).sum::<f64>();
+        (loss, (0..z.len()).map(|c| log_p(c).exp() - target(c)).collect())
+    }
+
+    #[test]
+    fn loss_and_gradient_agree_with_float64_whatever_the_batch_and_the_logits_size() {
+        for (samples, classes, eps, size) in
+            [(1, 2, 0.0, 1.0), (16, 10, 0.0, 5.0), (17, 10, 0.1, 80.0), (33, 3, 0.3, 1e4)]
+        {
+            let stride = usize::next_multiple_of(samples, LANES);
+            let z = |s: usize, c: usize| size * ((s * 31 + c * 17 + 5) as f64 * 0.7).sin();
+            let mut values = vec![0.0; classes * stride];
+            for s in 0..samples {
+                for c in 0..classes {
+                    values[c * stride + s] = z(s, c) as f32;
+                }
+            }
+            let labels: Vec<u8> = (0..samples).map(|s| (s * 7 % classes) as u8).collect();
+            let logits = Logits { values: &values, stride, classes };
+            for isa in Isa::available() {
+                let (mut delta_t, mut delta) =
+                    (vec![0.0; classes * stride], vec![0.0; stride * 16]);
+                let loss = isa.run(Train {
+                    logits,
+                    labels: &labels,
+                    smoothing: eps as f32,
+                    delta_t: &mut delta_t,
+                    delta: &mut delta,
+                    delta_stride: 16,
+                });
+                let mut expected = 0.0;
+                for s in 0..samples {
+                    let row: Vec<f64> =
+                        (0..classes).map(|c| f64::from(values[c * stride + s])).collect();
+                    let (l, d) = reference(&row, usize::from(labels[s]), eps);
+                    expected += l;
+                    for c in 0..classes {
+                        let d = d[c] / samples as f64;
+                        assert!((f64::from(delta[s * 16 + c]) - d).abs() < 1e-6);
+                        assert_eq!(delta[s * 16 + c], delta_t[c * stride + s]);
+                    }
+                }
+                assert!((loss - expected).abs() <= 2e-6 * expected.max(1.0), "{loss} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn ties_go_to_the_lower_class_and_a_logit_that_is_not_a_number_is_wrong() {
+        let mut values = vec![0.0; 3 * 16];
+        values[16] = f32::NAN; // sample 0, class 1
+        values[2 * 16 + 2] = 1.0; // sample 2, class 2
+        let logits = Logits { values: &values, stride: 16, classes: 3 };
+        for isa in Isa::available() {
+            let mut predicted = [9; 3];
+            let mut loss = 0.0;
+            let (labels, total) = (&[0, 0, 2], &mut loss);
+            isa.run(Score { logits, labels, predicted: &mut predicted, total });
+            assert_eq!(predicted, [3, 0, 2]);
+            assert!(loss.is_nan());
+        }
+    }
+}
