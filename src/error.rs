@@ -1,6 +1,7 @@
 //! The error type: what went wrong, with the values that went wrong, and what to do next.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 /// The result of everything that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -87,9 +88,116 @@ pub enum Error {
     #[error("standard output was closed")]
     Closed,
 
+    /// A study file was refused or failed.
+    #[error(transparent)]
+    Study(#[from] crate::study::StudyError),
+
+    /// A mistake in a search space.
+    #[error(transparent)]
+    Space(#[from] crate::space::SpaceError),
+
+    /// A config, or a space, that no model accepts.
+    #[error(transparent)]
+    Recipe(#[from] crate::model::RecipeError),
+
+    /// A model file that cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] crate::model::checkpoint::CheckpointError),
+
     /// Ctrl-C, or a request to terminate.
     #[error("interrupted; run the same command again to go on")]
     Interrupted,
+
+    /// A file of a data set is not what it should be.
+    #[error("{path} {damage}; put a good copy in its place", path = .path.display())]
+    DataFile { path: PathBuf, damage: Damage },
+
+    /// Two files of a data set that do not belong together.
+    #[error(
+        "{first} holds {first_count}, {second} holds {second_count}; put files of one data set there",
+        first = .first.display(), second = .second.display()
+    )]
+    DataFilesDiffer { first: PathBuf, first_count: String, second: PathBuf, second_count: String },
+
+    /// `--data` names nothing that is known.
+    #[error(
+        "no data set and no folder is named `{asked}`; --data takes fashion-mnist, mnist, kmnist, \
+         synthetic or a folder of four IDX files{hint}"
+    )]
+    UnknownData { asked: String, hint: String },
+
+    /// The files of the synthetic set were asked for.
+    #[error(
+        "the synthetic data set is built in and has no files; name a data set or a folder that has"
+    )]
+    DataBuiltIn,
+
+    /// A folder has some files of a data set, but not all four, or none.
+    #[error("{folder} has no {file}, plain or .gz; put the four IDX files there", folder = .folder.display())]
+    DataFileMissing { folder: PathBuf, file: String },
+
+    /// A data set that was asked for by name is not on this machine and could not be fetched.
+    #[error(
+        "{name} is not in {looked}, and fetching it failed ({reason}); put its four files into one \
+         of these folders, name theirs with --data-dir, or take --data synthetic"
+    )]
+    DataNotFound { name: String, looked: String, reason: String },
+
+    /// A fetched file could not be written to the cache folder.
+    #[error("cannot write {path}: {reason}; make room there, or name a folder with --data-dir", path = .path.display())]
+    Cache { path: PathBuf, reason: String },
+
+    /// `--validation` is not one of its forms.
+    #[error("--validation is `{asked}`; take holdout, holdout:N (N a number of samples) or test")]
+    UnknownValidation { asked: String },
+
+    /// A holdout that leaves nothing to train on, or nothing to validate with.
+    #[error(
+        "holdout:{held} of {samples} training samples; hold out at least 1 and at most {most}",
+        most = .samples.saturating_sub(1)
+    )]
+    HoldoutSize { held: usize, samples: usize },
+
+    /// The last training samples lack a class that the others have.
+    #[error(
+        "none of the last {held} training samples is of class {class}, but {elsewhere} of the \
+         others are: the files look sorted; shuffle them, hold out more, or take --validation test"
+    )]
+    HoldoutClass { held: usize, class: usize, elsewhere: usize },
+
+    /// Files of a named data set differ from those that were published.
+    #[error(
+        "{count} of the 4 files of {name} in {folder} are not as published; replace them",
+        folder = .folder.display()
+    )]
+    DataNotPublished { count: usize, name: String, folder: PathBuf },
+}
+
+/// What is wrong with a file of a data set.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum Damage {
+    #[error("is empty, it should be an IDX file")]
+    Empty,
+    #[error("is a folder, it should be an IDX file")]
+    Folder,
+    #[error("is neither a file nor a folder, it should be an IDX file")]
+    NotAFile,
+    #[error("is a gzip file that is cut off: it holds {found} bytes, its {what} needs {expected}")]
+    GzipCutOff { what: &'static str, found: u64, expected: u64 },
+    #[error("is a damaged gzip file: {reason} after {found} bytes")]
+    Gzip { reason: String, found: u64 },
+    #[error("is cut off: it holds {found} bytes, its {what} needs {expected}")]
+    CutOff { what: &'static str, found: u64, expected: u64 },
+    #[error("begins with {found:08x}, an IDX file of {what} begins with {expected:08x}")]
+    Magic { what: &'static str, found: u32, expected: u32 },
+    #[error("announces {count} samples of {rows} x {cols}; at least one of each was expected")]
+    NoSamples { count: u32, rows: u32, cols: u32 },
+    #[error("announces {count} samples of {rows} x {cols}; at most {limit} bytes can be taken")]
+    TooLarge { count: u32, rows: u32, cols: u32, limit: u64 },
+    #[error("goes on after the {expected} bytes that its header announces")]
+    TrailingBytes { expected: u64 },
+    #[error("has label {label} for sample {sample}; labels below {classes} were expected")]
+    Label { label: u8, sample: usize, classes: usize },
 }
 
 impl Error {
@@ -102,7 +210,11 @@ impl Error {
             Error::NotReproduced { .. }
             | Error::Diverged { .. }
             | Error::Output { .. }
-            | Error::Signals { .. } => 1,
+            | Error::Signals { .. }
+            | Error::Cache { .. } => 1,
+            Error::Study(error) => error.exit_code(),
+            // The disk failed while the run went on; all other troubles with a model are its user's.
+            Error::Checkpoint(crate::model::checkpoint::CheckpointError::Write { .. }) => 1,
             _ => 2,
         }
     }
@@ -110,5 +222,17 @@ impl Error {
     /// Whether the process should end without a word: nobody reads on.
     pub fn is_quiet(&self) -> bool {
         matches!(self, Error::Closed)
+    }
+
+    /// A file or folder that cannot be read.
+    pub fn reading(path: &Path, error: &std::io::Error) -> Error {
+        let (reason, next) = match error.kind() {
+            ErrorKind::PermissionDenied => {
+                ("permission denied".to_string(), "give yourself the right to read it")
+            }
+            ErrorKind::NotFound => ("it does not exist".to_string(), "check the path"),
+            _ => (error.to_string(), "check the disk, or take another copy"),
+        };
+        Error::File { action: "read", path: path.to_path_buf(), reason, next }
     }
 }

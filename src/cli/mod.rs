@@ -96,9 +96,7 @@ fn one_line(message: &str) -> String {
 /// Writes to standard output. A reader that went away (`| head`) ends the command quietly.
 fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|error| output_error(&error))
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| output_error(&error))
 }
 
 fn output_error(error: &io::Error) -> Error {
@@ -112,6 +110,3 @@ fn output_error(error: &io::Error) -> Error {
 fn remark(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
-
-#[cfg(test)]
-mod tests;

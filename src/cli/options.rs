@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serde_json::{Map, Value as Json, json};
 
-use super::remark;
 use crate::data::{self, Source, Split, Validation};
 use crate::engine::cpu::CpuEngine;
 use crate::engine::{Engine, ShuffleMode, Task};
@@ -279,11 +278,4 @@ pub fn refuse(
     next: &'static str,
 ) -> Error {
     Error::Setting { option, value: value.to_string(), expected, next }
-}
-
-/// A line at the start for what the user should know about the data.
-pub fn say_note(note: Option<&str>) {
-    if let Some(note) = note {
-        remark(&format!("note: {note}"));
-    }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use twox_hash::XxHash3_64;
+use twox_hash::xxhash3_128::Hasher;
 
 use super::options::{self, DataArgs, DeviceArgs, Setting, TaskArgs, refuse};
 use super::progress::{Announcer, Console, config_words};
@@ -204,7 +204,7 @@ pub fn run(args: Args) -> Result<()> {
 /// Where a search is kept that was not told where.
 fn default_study(header: &Header) -> PathBuf {
     let words = json!([header.space, header.settings]).to_string();
-    let digest = XxHash3_64::oneshot(words.as_bytes());
+    let digest = Hasher::oneshot(words.as_bytes());
     PathBuf::from(format!("warpsweep-{:08x}.journal", digest as u32))
 }
 
@@ -294,13 +294,7 @@ impl View<'_> {
         }
     }
 
-    fn summary(
-        &self,
-        plan: &Plan,
-        study: &Study,
-        outcome: &Outcome,
-        saved: Option<&Path>,
-    ) -> Json {
+    fn summary(&self, plan: &Plan, study: &Study, outcome: &Outcome, saved: Option<&Path>) -> Json {
         let best = study.best().map(
             |best| json!({ "number": best.number, "value": best.value, "params": best.config }),
         );

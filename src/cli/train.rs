@@ -94,7 +94,7 @@ pub fn run(args: Args) -> Result<()> {
     let device = args.device.describe(&engine);
     let number = args.trial.unwrap_or(0);
     let run = match &args.study {
-        Some(path) => replay(path, number, args.task, args.data)?,
+        Some(path) => replay(path, number, args.data)?,
         None => fresh(args.space.as_deref(), &args.params, number, args.task, args.data)?,
     };
     let Run { setting, config, number, recorded } = &run;
@@ -173,7 +173,7 @@ fn fresh(
 }
 
 /// A trial of a study, under the study's settings.
-fn replay(path: &Path, number: u32, task: TaskArgs, data: DataArgs) -> Result<Run> {
+fn replay(path: &Path, number: u32, data: DataArgs) -> Result<Run> {
     let study = Study::read(path)?;
     let refusal = |reason: String| Error::CannotReplay { path: path.to_owned(), number, reason };
     let trial = study.trials().iter().find(|trial| trial.number == number);
@@ -184,14 +184,14 @@ fn replay(path: &Path, number: u32, task: TaskArgs, data: DataArgs) -> Result<Ru
         return Err(refusal("it was not trained to its end".to_owned()));
     }
     let header = study.header().ok_or_else(|| refusal("another program wrote it".to_owned()))?;
-    let task = stored_task(header, task).ok_or_else(|| {
-        refusal("its settings are not those of this version".to_owned())
-    })?;
+    let task = stored_task(header)
+        .ok_or_else(|| refusal("its settings are not those of this version".to_owned()))?;
     let named = header.settings.get("data").and_then(Json::as_str).map(str::to_owned);
     let setting = task.resolve(DataArgs { data: data.data.or(named), ..data })?;
-    let differs = setting.stored().into_iter().find(|(key, value)| {
-        header.settings.get(key).is_some_and(|stored| stored != value)
-    });
+    let differs = setting
+        .stored()
+        .into_iter()
+        .find(|(key, value)| header.settings.get(key).is_some_and(|stored| stored != value));
     if let Some((key, now)) = differs {
         return Err(refusal(format!("its {key} is {}, here it is {now}", header.settings[&key])));
     }
@@ -199,7 +199,7 @@ fn replay(path: &Path, number: u32, task: TaskArgs, data: DataArgs) -> Result<Ru
 }
 
 /// The options that a study was made with.
-fn stored_task(header: &Header, otherwise: TaskArgs) -> Option<TaskArgs> {
+fn stored_task(header: &Header) -> Option<TaskArgs> {
     use clap::ValueEnum;
     let settings: &Map<String, Json> = &header.settings;
     let text = |key: &str| settings.get(key).and_then(Json::as_str);
@@ -211,7 +211,6 @@ fn stored_task(header: &Header, otherwise: TaskArgs) -> Option<TaskArgs> {
         validation: text("validation")?.to_owned(),
         shuffle: Shuffle::from_str(text("shuffle")?, false).ok()?,
         init: Initial::from_str(text("init")?, false).ok()?,
-        ..otherwise
     })
 }
 

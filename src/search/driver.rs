@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use super::stop::Stop;
 use super::training::{self, Ending, Event, Keeper};
@@ -268,7 +268,7 @@ fn retrain(
 
 /// The test error that an earlier run noted, if it is this trial's.
 fn tested(study: &Study, number: u32) -> Option<f64> {
-    let note: &Json = study.notes().get(TEST_NOTE)?;
+    let (_, note) = study.attributes().find(|(key, _)| *key == TEST_NOTE)?;
     let same = note.get("trial")?.as_u64()? == u64::from(number);
     note.get("error")?.as_f64().filter(|_| same)
 }

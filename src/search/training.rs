@@ -1,11 +1,11 @@
 //! Training one array: the engine works on a thread of its own, its news arrive on the caller's.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::sync::atomic::AtomicBool;
 
-use super::stop::Stop;
 use super::Incumbent;
+use super::stop::Stop;
 use crate::engine::{Engine, EpochMetrics, Next, Observer, Task, Trial};
 use crate::error::{Error, Result};
 use crate::model::Parameters;

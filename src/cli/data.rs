@@ -1,0 +1,227 @@
+//! `warpsweep data`: what a data set holds, and whether its files are those that were published.
+
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::data::split::count_classes;
+use crate::data::verify::{FileReport, Status, verify};
+use crate::data::{Dataset, Loaded, Request, Source, Split, Validation, load};
+use crate::error::{Error, Result};
+
+/// Look at a data set and check its files.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show sizes, classes, pixel statistics, fingerprint and split of a data set.
+    Info(InfoArgs),
+    /// Read every file and compare its MD5 sum with the published one.
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct DataArgs {
+    /// fashion-mnist, mnist, kmnist, synthetic, or a folder of four IDX files
+    /// [default: fashion-mnist]
+    #[arg(long, value_name = "SET|DIR")]
+    data: Option<Source>,
+    /// A folder to look into first, before $WARPSWEEP_DATA and the cache
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl DataArgs {
+    fn request(&self) -> Request {
+        Request { source: self.data.clone(), data_dir: self.data_dir.clone() }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct InfoArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    /// Which samples validate: holdout, holdout:N or test
+    #[arg(long, value_name = "PART", default_value_t)]
+    validation: Validation,
+}
+
+#[derive(Debug, clap::Args)]
+struct VerifyArgs {
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+/// Runs `warpsweep data`.
+pub fn run(args: Args) -> Result<()> {
+    match args.command {
+        Command::Info(args) => info(&args),
+        Command::Verify(args) => verify_files(&args.data),
+    }
+}
+
+fn info(args: &InfoArgs) -> Result<()> {
+    let Loaded { dataset, note, folder } = load(&args.data.request())?;
+    let split = Split::new(dataset, args.validation)?;
+    let data = split.data();
+    let parts = [split.training(), split.validation(), split.test()].map(|part| part.len());
+    let classes = class_counts(data);
+    let pixels = PixelStatistics::of(&data.train.pixels);
+    if args.data.json {
+        return print(&format!(
+            "{}\n",
+            json!({
+                "event": "data",
+                "data": data.name,
+                "note": note,
+                "folder": folder,
+                "fingerprint": data.fingerprint,
+                "train": data.train.len(),
+                "test": data.test.len(),
+                "rows": data.rows,
+                "cols": data.cols,
+                "classes": data.classes,
+                "train_samples_by_class": classes,
+                "pixel_mean": pixels.mean,
+                "pixel_std": pixels.deviation,
+                "pixel_zeros": pixels.zeros,
+                "validation": args.validation.to_string(),
+                "split": { "training": parts[0], "validation": parts[1], "test": parts[2] },
+            })
+        ));
+    }
+    let place = folder.map_or("built in".to_string(), |folder| folder.display().to_string());
+    let mut text = note.map_or(String::new(), |note| format!("note: {note}\n"));
+    let lines = [
+        ("data", data.name.clone()),
+        ("from", place),
+        ("images", format!("{} x {} pixels, {} classes", data.rows, data.cols, data.classes)),
+        ("published", format!("{} training, {} test samples", data.train.len(), data.test.len())),
+        (
+            "split",
+            format!(
+                "{} to train on, {} to validate ({}), {} to test",
+                parts[0], parts[1], args.validation, parts[2]
+            ),
+        ),
+        ("by class", classes.iter().map(usize::to_string).collect::<Vec<_>>().join(" ")),
+        (
+            "pixels",
+            format!(
+                "mean {:.2}, standard deviation {:.2}, {:.1} % zero",
+                pixels.mean,
+                pixels.deviation,
+                100.0 * pixels.zeros
+            ),
+        ),
+        ("fingerprint", data.fingerprint.clone()),
+    ];
+    for (name, value) in lines {
+        let _ = writeln!(text, "{name:<12} {value}");
+    }
+    print(&text)
+}
+
+/// Training samples of each class.
+fn class_counts(data: &Dataset) -> Vec<usize> {
+    count_classes(&data.train.labels).into_iter().take(data.classes).collect()
+}
+
+/// What the bytes of the training images look like, over all of them together.
+struct PixelStatistics {
+    mean: f64,
+    deviation: f64,
+    /// Share of pixels that are zero.
+    zeros: f64,
+}
+
+impl PixelStatistics {
+    fn of(pixels: &[u8]) -> Self {
+        let mut counts = [0u64; 256];
+        for &pixel in pixels {
+            counts[usize::from(pixel)] += 1;
+        }
+        let total = pixels.len() as f64;
+        let moment = |value: &dyn Fn(f64) -> f64| {
+            let sum: f64 = (0..256).map(|v| value(f64::from(v as u8)) * counts[v] as f64).sum();
+            sum / total
+        };
+        let mean = moment(&|v| v);
+        let deviation = moment(&|v| (v - mean) * (v - mean)).sqrt();
+        PixelStatistics { mean, deviation, zeros: counts[0] as f64 / total }
+    }
+}
+
+fn verify_files(args: &DataArgs) -> Result<()> {
+    let verification = verify(&args.request())?;
+    let fingerprint = verification.dataset.as_ref().ok().map(|data| data.fingerprint.clone());
+    let mut text = String::new();
+    if args.json {
+        for file in &verification.files {
+            let _ = writeln!(text, "{}", json!({ "event": "file", "file": file }));
+        }
+        let ok = verification.files.iter().all(|file| file.status == Status::Ok);
+        let summary = json!({
+            "event": "summary",
+            "data": verification.name,
+            "folder": verification.folder,
+            "published": ok,
+            "fingerprint": fingerprint,
+        });
+        let _ = writeln!(text, "{summary}");
+    } else {
+        for file in &verification.files {
+            text += &describe(file);
+        }
+        if let Some(fingerprint) = fingerprint {
+            let _ = writeln!(text, "{} reads well: {fingerprint}", verification.name);
+        }
+    }
+    print(&text)?;
+    verification.outcome()
+}
+
+/// One file on a line: status, size, sum, path; then what its sum should be, or what is wrong.
+fn describe(file: &FileReport) -> String {
+    let status = match file.status {
+        Status::Ok => "ok",
+        Status::Mismatch => "mismatch",
+        Status::Readable => "readable",
+        Status::Damaged => "damaged",
+        Status::Missing => "missing",
+    };
+    let md5 = file.md5.as_deref().unwrap_or("-");
+    let mut line =
+        format!("{status:<9} {:>10} bytes  md5 {md5:<32}  {}\n", file.bytes, file.path.display());
+    if let (Some(expected), true) = (file.expected, file.status != Status::Ok) {
+        let _ = writeln!(line, "          published:  md5 {expected}");
+    }
+    if let Some(problem) = &file.problem {
+        let _ = writeln!(line, "          {problem}");
+    }
+    line
+}
+
+/// Writes to standard output; a reader that has gone away is no error.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::File {
+            action: "write",
+            path: "standard output".into(),
+            reason: error.to_string(),
+            next: "send it elsewhere",
+        }),
+        _ => Ok(()),
+    }
+}
