@@ -1,7 +1,7 @@
 //! A batch's way through a network: forward, loss, backward and update, or forward and score.
 
 use super::dense::{
-    Activate, Dropout, Forward, Gather, InputGradient, Learn, NextBatch, Transpose,
+    Activate, Dropout, Forward, Gather, InputGradient, Layout, Learn, NextBatch, Transpose,
 };
 use super::lanes::{Block, Isa, LANES, blocks, floats_mut};
 use super::network::{Layer, Network, row_stride};
@@ -104,7 +104,7 @@ impl Batch {
     pub fn train(&mut self, network: &mut Network, part: Part<'_>, step: &Step<'_>) -> f64 {
         self.gather(part, step.samples);
         let (pixels, inputs, samples) = (part.pixels, self.inputs, step.next);
-        let mut next = NextBatch { pixels, inputs, samples, done: 0 };
+        let mut next = NextBatch { pixels, inputs, samples };
         self.forward(network, step.samples.len(), &mut next, |layer| {
             let stream = Stream::new(step.seed, Purpose::Dropout(layer as u16), step.trial);
             Some(Dropout { stream, first: step.before })
@@ -137,7 +137,7 @@ impl Batch {
         total: &mut f64,
     ) -> &[u32] {
         self.gather(part, samples);
-        let mut next = NextBatch { pixels: &[], inputs: self.inputs, samples: &[], done: 0 };
+        let mut next = NextBatch { pixels: &[], inputs: self.inputs, samples: &[] };
         self.forward(network, samples.len(), &mut next, |_| None);
         let logits = Logits {
             values: &self.output.logits,
@@ -171,8 +171,8 @@ impl Batch {
         for (index, (hidden, layer)) in self.hidden.iter_mut().zip(&network.layers).enumerate() {
             let stride = hidden.stride;
             let out = floats_mut(&mut hidden.values);
-            let places = (stride * LANES, 1);
-            self.isa.run(Forward { layer, inputs, samples, out, places, ahead: &mut *ahead });
+            let layout = Layout::SampleRows(stride * LANES);
+            self.isa.run(Forward { layer, inputs, samples, out, layout, ahead: &mut *ahead });
             self.isa.run(Activate {
                 hidden: hidden.layer,
                 values: &mut hidden.values,
@@ -185,8 +185,8 @@ impl Batch {
         }
         if let Some(layer) = network.layers.last() {
             let out = &mut self.output.logits[..];
-            let places = (1, samples_stride);
-            self.isa.run(Forward { layer, inputs, samples, out, places, ahead: &mut *ahead });
+            let layout = Layout::OutputRows(samples_stride);
+            self.isa.run(Forward { layer, inputs, samples, out, layout, ahead: &mut *ahead });
         }
     }
 

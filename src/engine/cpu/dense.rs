@@ -3,7 +3,9 @@
 use super::elementwise::activate;
 use super::lanes::{Block, Kernel, LANES, Lanes, blocks, floats, floats_mut, prefetch_far};
 use super::network::Layer;
-use super::products::{Ahead, Epilogue, Matrix, Nothing, Order, Outer, dot_product, outer_product};
+use super::products::{
+    Ahead, DotEpilogue, Matrix, Nothing, Order, Outer, OuterEpilogue, dot_product, outer_product,
+};
 use super::sgd::{Rule, Update};
 use crate::model::Hidden;
 use crate::random::{Stream, unit_f32};
@@ -46,30 +48,19 @@ impl Kernel for Gather<'_> {
 pub struct NextBatch<'a> {
     pub pixels: &'a [u8],
     pub inputs: usize,
+    /// Samples that were not asked for yet.
     pub samples: &'a [u32],
-    /// Bytes of the first of `samples` that were asked for.
-    pub done: usize,
-}
-
-impl NextBatch<'_> {
-    /// A tile lasts some 200 cycles and a cache line from memory about as long; a core waits for
-    /// sixteen at once at most.
-    const LINES_A_TILE: usize = 8;
 }
 
 impl Ahead for &mut NextBatch<'_> {
     #[inline(always)]
     fn ask(&mut self) {
-        for _ in 0..NextBatch::LINES_A_TILE {
-            let Some((sample, rest)) = self.samples.split_first() else { return };
-            if let Some(byte) = self.pixels.get(*sample as usize * self.inputs + self.done) {
-                prefetch_far(byte);
-            }
-            self.done += 64;
-            if self.done >= self.inputs {
-                (self.samples, self.done) = (rest, 0);
-            }
+        let Some((sample, rest)) = self.samples.split_first() else { return };
+        let row = &self.pixels[*sample as usize * self.inputs..][..self.inputs];
+        for line in row.chunks(64) {
+            prefetch_far(&line[0]);
         }
+        self.samples = rest;
     }
 }
 
@@ -78,10 +69,18 @@ pub struct Forward<'a, A> {
     pub layer: &'a Layer,
     pub inputs: Matrix<'a>,
     pub samples: usize,
-    /// Out: `z` of sample `b` and output `o` at `[b * places.0 + o * places.1]`.
     pub out: &'a mut [f32],
-    pub places: (usize, usize),
+    pub layout: Layout,
     pub ahead: A,
+}
+
+/// Where `z` of sample `b` and output `o` goes.
+#[derive(Clone, Copy)]
+pub enum Layout {
+    /// `[b * stride + o]`
+    SampleRows(usize),
+    /// `[o * stride + b]`
+    OutputRows(usize),
 }
 
 impl<A: Ahead> Kernel for Forward<'_, A> {
@@ -89,13 +88,43 @@ impl<A: Ahead> Kernel for Forward<'_, A> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Forward { layer, inputs, samples, out, places, mut ahead } = self;
+        let Forward { layer, inputs, samples, out, layout, mut ahead } = self;
         let bias = &floats(&layer.bias)[..layer.shape.outputs];
         let weights = (layer.weights(), layer.shape.outputs);
         let depth = blocks(layer.shape.inputs);
-        dot_product(lanes, (inputs, samples), weights, depth, &mut ahead, |b, o, z| {
-            out[b * places.0 + o * places.1] = z + bias[o];
-        });
+        let mut epilogue = PlusBias { bias, out, layout };
+        dot_product(lanes, (inputs, samples), weights, depth, &mut ahead, &mut epilogue);
+    }
+}
+
+struct PlusBias<'a> {
+    bias: &'a [f32],
+    out: &'a mut [f32],
+    layout: Layout,
+}
+
+impl DotEpilogue for PlusBias<'_> {
+    #[inline(always)]
+    fn finish<const M: usize, const N: usize>(&mut self, b: usize, o: usize, tile: [[f32; N]; M]) {
+        let bias = &self.bias[o..][..N];
+        match self.layout {
+            Layout::SampleRows(stride) => {
+                for m in 0..M {
+                    let out = &mut self.out[(b + m) * stride + o..][..N];
+                    for n in 0..N {
+                        out[n] = tile[m][n] + bias[n];
+                    }
+                }
+            }
+            Layout::OutputRows(stride) => {
+                for n in 0..N {
+                    let out = &mut self.out[(o + n) * stride + b..][..M];
+                    for m in 0..M {
+                        out[m] = tile[m][n] + bias[n];
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -201,12 +230,21 @@ struct TimesSlope<'a> {
     stride: usize,
 }
 
-impl Epilogue for TimesSlope<'_> {
+impl OuterEpilogue for TimesSlope<'_> {
     #[inline(always)]
-    fn finish<L: Lanes>(&mut self, lanes: L, row: usize, block: usize, gradient: L::F) {
-        let place = row * self.stride + block;
-        let slope = lanes.load(&self.slopes[place]);
-        lanes.store(lanes.flush(lanes.mul(gradient, slope)), &mut self.out[place]);
+    fn finish<L: Lanes, const N: usize>(
+        &mut self,
+        lanes: L,
+        row: usize,
+        block: usize,
+        gradients: [L::F; N],
+    ) {
+        let first = row * self.stride + block;
+        let (slopes, out) = (&self.slopes[first..][..N], &mut self.out[first..][..N]);
+        for n in 0..N {
+            let product = lanes.mul(gradients[n], lanes.load(&slopes[n]));
+            lanes.store(lanes.flush(product), &mut out[n]);
+        }
     }
 }
 

@@ -10,7 +10,7 @@
 //! depends on how the matrix was cut into tiles: each is one chain of fused multiply-adds in
 //! ascending order (for the dot product, sixteen chains and `fold`'s tree).
 
-use super::lanes::{Block, Kernel, Lanes, prefetch};
+use super::lanes::{Block, Kernel, Lanes};
 
 /// A padded matrix to read: row `r` begins at `blocks[r * stride]`.
 #[derive(Clone, Copy)]
@@ -50,14 +50,14 @@ fn cut(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..pieces).map(move |i| (i * short + i.min(longer), short + usize::from(i < longer)))
 }
 
-/// Calls `$tile` as a kernel with the values of `$size` as its constants.
+/// Calls `$tile` as a kernel with the values of `$size` as its constants; of each `$m` the `$n`.
 macro_rules! call_tile {
-    ($lanes:expr, $size:expr, $tile:ident $fields:tt, [$(($m:literal, $n:literal)),* $(,)?]) => {
+    ($lanes:expr, $size:expr, $tile:ident $fields:tt, $($m:literal: $($n:literal)*;)*) => {
         match $size {
             // A tile that this instruction set has no registers for is not compiled.
-            $(($m, $n) if $tile::<$m, $n, ()>::fits::<L>() => {
+            $($(($m, $n) if $tile::<$m, $n, ()>::fits::<L>() => {
                 $lanes.call(call_tile!(@make $tile $m $n $fields))
-            })*
+            })*)*
             other => unreachable!("no tile of shape {other:?}"),
         }
     };
@@ -66,7 +66,26 @@ macro_rules! call_tile {
     };
 }
 
-/// `each(b, o, z)` for every `z = sum_i x[b][i] * w[o][i]`, the sum over `depth` blocks.
+/// Repeats an expression for `$m` from 0 to `$count` (14 at most), each time with a constant.
+macro_rules! for_each_index {
+    ($m:ident < $count:ident, $body:expr) => {
+        for_each_index!(@ $m $count $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    };
+    (@ $m:ident $count:ident $body:expr, $($index:literal)*) => {
+        $(if $index < $count {
+            let $m = $index;
+            $body;
+        })*
+    };
+}
+
+/// What becomes of a finished tile of a dot product.
+pub trait DotEpilogue {
+    /// `tile[m][n]` is `z[b + m][o + n]`.
+    fn finish<const M: usize, const N: usize>(&mut self, b: usize, o: usize, tile: [[f32; N]; M]);
+}
+
+/// Computes `z[b][o] = sum_i x[b][i] * w[o][i]`, the sum over `depth` blocks, tile by tile.
 ///
 /// Rows of `w` are the inner tile and stay in the first-level cache while all of `x` passes by.
 #[inline(always)]
@@ -76,7 +95,7 @@ pub fn dot_product<L: Lanes>(
     (w, outputs): (Matrix<'_>, usize),
     depth: usize,
     ahead: &mut impl Ahead,
-    mut each: impl FnMut(usize, usize, f32),
+    epilogue: &mut impl DotEpilogue,
 ) {
     let (mut rows, mut columns) = L::DOT;
     if columns == 8 && (9..=10).contains(&outputs) {
@@ -85,41 +104,11 @@ pub fn dot_product<L: Lanes>(
     for (o, n) in cut(outputs, columns) {
         for (b, m) in cut(samples, rows) {
             ahead.ask();
-            let each = &mut each;
-            call_tile!(
-                lanes,
-                (m, n),
-                DotTile { x, b, w, o, depth, each },
-                [
-                    (1, 1),
-                    (1, 2),
-                    (1, 3),
-                    (1, 4),
-                    (1, 5),
-                    (1, 6),
-                    (1, 7),
-                    (1, 8),
-                    (1, 9),
-                    (1, 10),
-                    (2, 1),
-                    (2, 2),
-                    (2, 3),
-                    (2, 4),
-                    (2, 5),
-                    (2, 6),
-                    (2, 7),
-                    (2, 8),
-                    (2, 9),
-                    (2, 10),
-                    (3, 1),
-                    (3, 2),
-                    (3, 3),
-                    (3, 4),
-                    (3, 5),
-                    (3, 6),
-                    (3, 7),
-                    (3, 8),
-                ]
+            let epilogue = &mut *epilogue;
+            call_tile!(lanes, (m, n), DotTile { x, b, w, o, depth, epilogue },
+                1: 1 2 3 4 5 6 7 8 9 10;
+                2: 1 2 3 4 5 6 7 8 9 10;
+                3: 1 2 3 4 5 6 7 8;
             );
         }
     }
@@ -132,7 +121,7 @@ struct DotTile<'a, const M: usize, const N: usize, E> {
     w: Matrix<'a>,
     o: usize,
     depth: usize,
-    each: E,
+    epilogue: E,
 }
 
 impl<const M: usize, const N: usize> DotTile<'_, M, N, ()> {
@@ -142,15 +131,12 @@ impl<const M: usize, const N: usize> DotTile<'_, M, N, ()> {
     }
 }
 
-impl<const M: usize, const N: usize, E> Kernel for DotTile<'_, M, N, &mut E>
-where
-    E: FnMut(usize, usize, f32),
-{
+impl<const M: usize, const N: usize, E: DotEpilogue> Kernel for DotTile<'_, M, N, &mut E> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let DotTile { x, b, w, o, depth, each } = self;
+        let DotTile { x, b, w, o, depth, epilogue } = self;
         let x: [&[Block]; M] = std::array::from_fn(|m| x.row(b + m, depth));
         let w: [&[Block]; N] = std::array::from_fn(|n| w.row(o + n, depth));
         let zero = lanes.splat(0.0);
@@ -168,29 +154,31 @@ where
             }
         }
         // Sums across lanes, sixteen vectors at a time, then four; places past the end stay zero.
+        let mut tile = [[0.0; N]; M];
         let mut first = 0;
         while M * N - first > 12 {
             let mut vectors = [zero; 16];
-            for i in 0..16.min(M * N - first) {
-                vectors[i] = sums[(first + i) / N][(first + i) % N];
+            for i in first..(first + 16).min(M * N) {
+                vectors[i - first] = sums[i / N][i % N];
             }
             let totals = lanes.sum16(vectors);
-            for i in 0..16.min(M * N - first) {
-                each(b + (first + i) / N, o + (first + i) % N, totals[i]);
+            for i in first..(first + 16).min(M * N) {
+                tile[i / N][i % N] = totals[i - first];
             }
             first = (first + 16).min(M * N);
         }
         while first < M * N {
             let mut vectors = [zero; 4];
-            for i in 0..4.min(M * N - first) {
-                vectors[i] = sums[(first + i) / N][(first + i) % N];
+            for i in first..(first + 4).min(M * N) {
+                vectors[i - first] = sums[i / N][i % N];
             }
             let totals = lanes.sum4(vectors);
-            for i in 0..4.min(M * N - first) {
-                each(b + (first + i) / N, o + (first + i) % N, totals[i]);
+            for i in first..(first + 4).min(M * N) {
+                tile[i / N][i % N] = totals[i - first];
             }
             first += 4;
         }
+        epilogue.finish(b, o, tile);
     }
 }
 
@@ -203,11 +191,17 @@ pub enum Order {
     ColumnsOuter,
 }
 
-/// What becomes of a finished value of an outer product: sixteen columns of one row.
-pub trait Epilogue {
-    /// `value` is `c[row][16 * block ..][..16]`.
-    fn finish<L: Lanes>(&mut self, lanes: L, row: usize, block: usize, value: L::F);
-    /// Called for a place of the result some time before it is finished.
+/// What becomes of a finished tile of an outer product, a row at a time.
+pub trait OuterEpilogue {
+    /// `values` are the blocks `c[row][block..][..N]`.
+    fn finish<L: Lanes, const N: usize>(
+        &mut self,
+        lanes: L,
+        row: usize,
+        block: usize,
+        values: [L::F; N],
+    );
+    /// Called for places of the result some time before they are finished.
     #[inline(always)]
     fn expect(&self, _row: usize, _block: usize) {}
 }
@@ -230,7 +224,7 @@ pub fn outer_product<L: Lanes>(
     lanes: L,
     outer: Outer<'_>,
     ahead: &mut impl Ahead,
-    epilogue: &mut impl Epilogue,
+    epilogue: &mut impl OuterEpilogue,
 ) {
     let (rows, columns) = (cut(outer.rows, L::OUTER.0), cut(outer.columns, L::OUTER.1));
     // Loops and not closures: what a closure does with vectors may end up compiled without them.
@@ -260,42 +254,11 @@ fn outer_tile<L: Lanes>(
     outer: Outer<'_>,
     (row, m): (usize, usize),
     (column, n): (usize, usize),
-    epilogue: &mut impl Epilogue,
+    epilogue: &mut impl OuterEpilogue,
 ) {
-    call_tile!(
-        lanes,
-        (m, n),
-        OuterTile { outer, row, column, epilogue },
-        [
-            (1, 1),
-            (2, 1),
-            (3, 1),
-            (4, 1),
-            (5, 1),
-            (6, 1),
-            (7, 1),
-            (8, 1),
-            (9, 1),
-            (10, 1),
-            (11, 1),
-            (12, 1),
-            (13, 1),
-            (14, 1),
-            (1, 2),
-            (2, 2),
-            (3, 2),
-            (4, 2),
-            (5, 2),
-            (6, 2),
-            (7, 2),
-            (8, 2),
-            (9, 2),
-            (10, 2),
-            (11, 2),
-            (12, 2),
-            (13, 2),
-            (14, 2),
-        ]
+    call_tile!(lanes, (m, n), OuterTile { outer, row, column, epilogue },
+        1: 1 2; 2: 1 2; 3: 1 2; 4: 1 2; 5: 1 2; 6: 1 2; 7: 1 2;
+        8: 1 2; 9: 1 2; 10: 1 2; 11: 1 2; 12: 1 2; 13: 1 2; 14: 1 2;
     );
 }
 
@@ -314,51 +277,42 @@ impl<const M: usize, const N: usize> OuterTile<'_, M, N, ()> {
     }
 }
 
-impl<const M: usize, const N: usize, E: Epilogue> Kernel for OuterTile<'_, M, N, &mut E> {
+impl<const M: usize, const N: usize, E: OuterEpilogue> Kernel for OuterTile<'_, M, N, &mut E> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let OuterTile { outer, row, column, epilogue } = self;
         let Outer { a, lda, b, depth, columns, .. } = outer;
-        for m in 0..M {
-            for n in 0..N {
-                // The tile after this one, if it lies in the same rows.
-                epilogue.expect(row + m, (column + N + n).min(columns - 1));
+        if column + N < columns {
+            for m in 0..M {
+                epilogue.expect(row + m, column + N); // the tile after this one
             }
         }
         let zero = lanes.splat(0.0);
         let mut sums = [[zero; N]; M];
-        let left = a[row..].chunks(lda);
-        let right = b.blocks[column..].chunks(b.stride);
-        for (left, right) in left.zip(right).take(depth) {
-            let (Some(left), Some(right)) = (left.first_chunk::<M>(), right.first_chunk::<N>())
+        // Slices that are cut shorter row by row: no product, no division, one comparison each.
+        let (mut left, mut right) = (&a[row..], &b.blocks[column..]);
+        for _ in 0..depth {
+            let (Some(values), Some(blocks)) = (left.first_chunk::<M>(), right.first_chunk::<N>())
             else {
                 unreachable!("a tile ends inside its matrix");
             };
-            let mut blocks = [zero; N];
+            let mut loaded = [zero; N];
             for n in 0..N {
-                blocks[n] = lanes.load(&right[n]);
+                loaded[n] = lanes.load(&blocks[n]);
             }
             for m in 0..M {
-                let value = lanes.splat(left[m]);
+                let value = lanes.splat(values[m]);
                 for n in 0..N {
-                    sums[m][n] = lanes.fma(value, blocks[n], sums[m][n]);
+                    sums[m][n] = lanes.fma(value, loaded[n], sums[m][n]);
                 }
             }
+            left = left.get(lda..).unwrap_or_default();
+            right = right.get(b.stride..).unwrap_or_default();
         }
-        for m in 0..M {
-            for n in 0..N {
-                epilogue.finish(lanes, row + m, column + n, sums[m][n]);
-            }
-        }
-    }
-}
-
-/// Asks for a block that an epilogue reads soon.
-#[inline(always)]
-pub fn expect_block(blocks: &[Block], index: usize) {
-    if let Some(block) = blocks.get(index) {
-        prefetch(block);
+        // By hand: a loop with this body is not unrolled, and one index that is not a constant
+        // keeps all the sums in memory instead of registers.
+        for_each_index!(m < M, epilogue.finish(lanes, row + m, column, sums[m]));
     }
 }

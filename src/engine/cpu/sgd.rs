@@ -1,8 +1,8 @@
 //! The SGD update, as `torch.optim.SGD` does it, fused to the end of the weight gradient's product.
 
 use super::elementwise::flush;
-use super::lanes::{Block, Lanes};
-use super::products::{Epilogue, expect_block};
+use super::lanes::{Block, Lanes, prefetch};
+use super::products::OuterEpilogue;
 
 /// One step's update of a parameter `w` with gradient `g` and velocity `v`:
 ///
@@ -45,34 +45,67 @@ pub struct Update<'a> {
     pub stride: usize,
 }
 
-impl Epilogue for Update<'_> {
+impl OuterEpilogue for Update<'_> {
     #[inline(always)]
-    fn finish<L: Lanes>(&mut self, lanes: L, row: usize, block: usize, gradient: L::F) {
-        let place = row * self.stride + block;
-        let rule = self.rule;
-        let w = lanes.load(&self.weight[place]);
-        let mut g = gradient;
-        if rule.weight_decay > 0.0 {
-            g = lanes.fma(lanes.splat(rule.weight_decay), w, g);
-        }
+    fn finish<L: Lanes, const N: usize>(
+        &mut self,
+        lanes: L,
+        row: usize,
+        block: usize,
+        gradients: [L::F; N],
+    ) {
+        let (rule, first) = (self.rule, row * self.stride + block);
+        let weight = &mut self.weight[first..][..N];
         if rule.momentum > 0.0 {
-            let momentum = lanes.splat(rule.momentum);
-            let v = lanes.load(&self.velocity[place]);
-            let v = lanes.flush(lanes.fma(momentum, v, g));
-            lanes.store(v, &mut self.velocity[place]);
-            g = if rule.nesterov { lanes.fma(momentum, v, g) } else { v };
+            let velocity = &mut self.velocity[first..][..N];
+            for n in 0..N {
+                rule.step_with_momentum(lanes, &mut weight[n], gradients[n], &mut velocity[n]);
+            }
+        } else {
+            for n in 0..N {
+                let w = lanes.load(&weight[n]);
+                let g = rule.decayed(lanes, w, gradients[n]);
+                rule.descend(lanes, w, g, &mut weight[n]);
+            }
         }
-        let mut w = lanes.fma(lanes.splat(-rule.learning_rate), g, w);
-        if rule.weight_decay > 0.0 {
-            w = lanes.flush(w);
-        }
-        lanes.store(w, &mut self.weight[place]);
     }
 
     #[inline(always)]
     fn expect(&self, row: usize, block: usize) {
-        let place = row * self.stride + block;
-        expect_block(self.weight, place);
-        expect_block(self.velocity, place);
+        // Weights that lie in the first two caches are there already.
+        if self.weight.len() >= FAR {
+            let place = row * self.stride + block;
+            self.weight.get(place..).into_iter().flatten().take(2).for_each(prefetch);
+            self.velocity.get(place..).into_iter().flatten().take(2).for_each(prefetch);
+        }
+    }
+}
+
+/// Blocks of weights from which on they are prefetched: 256 KiB.
+const FAR: usize = 4096;
+
+impl Rule {
+    /// `g + weight_decay * w`
+    #[inline(always)]
+    fn decayed<L: Lanes>(&self, lanes: L, w: L::F, g: L::F) -> L::F {
+        if self.weight_decay > 0.0 { lanes.fma(lanes.splat(self.weight_decay), w, g) } else { g }
+    }
+
+    #[inline(always)]
+    fn step_with_momentum<L: Lanes>(&self, lanes: L, w: &mut Block, g: L::F, v: &mut Block) {
+        let momentum = lanes.splat(self.momentum);
+        let weight = lanes.load(w);
+        let g = self.decayed(lanes, weight, g);
+        let velocity = lanes.flush(lanes.fma(momentum, lanes.load(v), g));
+        lanes.store(velocity, v);
+        let g = if self.nesterov { lanes.fma(momentum, velocity, g) } else { velocity };
+        self.descend(lanes, weight, g, w);
+    }
+
+    /// `w - learning_rate * g`
+    #[inline(always)]
+    fn descend<L: Lanes>(&self, lanes: L, w: L::F, g: L::F, to: &mut Block) {
+        let w = lanes.fma(lanes.splat(-self.learning_rate), g, w);
+        lanes.store(if self.weight_decay > 0.0 { lanes.flush(w) } else { w }, to);
     }
 }
