@@ -86,7 +86,7 @@ pub fn run(mut args: Args) -> Result<()> {
         Which::Train => split.training(),
     };
     let result = engine.evaluate(&architecture, &parameters, part)?;
-    let (device, name) = (args.device.describe(&engine), &split.data().name);
+    let (device, name) = (engine.device(), &split.data().name);
     console.object(&json!({
         "event": "evaluation",
         "model": args.model.display().to_string(),

@@ -16,7 +16,8 @@ mod train;
 use std::ffi::OsString;
 use std::io::{self, Write};
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::{Error, Result};
 
@@ -56,13 +57,14 @@ enum Command {
 
 /// Runs a command line, the program's name first.
 pub fn run(line: impl IntoIterator<Item = OsString>) -> Result<()> {
-    let cli = match Cli::try_parse_from(line) {
+    let line: Vec<OsString> = line.into_iter().collect();
+    let cli = match Cli::try_parse_from(&line) {
         Ok(cli) => cli,
         // Help and version are asked for, not mistakes.
         Err(error) if !error.use_stderr() => {
             return error.print().map_err(|error| output_error(&error));
         }
-        Err(error) => return Err(Error::Usage(one_line(&error.render().to_string()))),
+        Err(error) => return Err(Error::Usage(one_line(&error, &line))),
     };
     match cli.command {
         Command::Search(args) => search::run(args),
@@ -74,23 +76,29 @@ pub fn run(line: impl IntoIterator<Item = OsString>) -> Result<()> {
     }
 }
 
-/// Clap's message, which has a paragraph a thought, as one line.
-fn one_line(message: &str) -> String {
-    let message = message.trim_start_matches("error:").trim();
-    let usage = message.split_once("Usage:").and_then(|(_, rest)| rest.lines().next());
-    let command: Vec<&str> = usage
-        .unwrap_or("warpsweep")
-        .split_whitespace()
-        .take_while(|word| !word.starts_with(['[', '<', '-']))
-        .collect();
+/// Clap's message, which has a paragraph a thought, as one line that ends with where to look.
+fn one_line(error: &clap::Error, line: &[OsString]) -> String {
+    let message = match error.kind() {
+        // Clap's message would be the whole help.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is missing".to_owned(),
+        _ => error.render().to_string(),
+    };
     let thoughts: Vec<String> = message
+        .trim_start_matches("error:")
         .split("\n\n")
+        .map(|thought| thought.split_whitespace().collect::<Vec<_>>().join(" "))
         .take_while(|thought| {
             !thought.starts_with("Usage:") && !thought.starts_with("For more information")
         })
-        .map(|thought| thought.split_whitespace().collect::<Vec<_>>().join(" "))
         .collect();
-    format!("{}; see {} --help", thoughts.join("; "), command.join(" "))
+    let mut place = "warpsweep".to_owned();
+    let mut command = &Cli::command();
+    for word in line.iter().skip(1) {
+        let Some(inner) = command.find_subcommand(word) else { break };
+        place = format!("{place} {}", inner.get_name());
+        command = inner;
+    }
+    format!("{}; see {place} --help", thoughts.join("; "))
 }
 
 /// Writes to standard output. A reader that went away (`| head`) ends the command quietly.
@@ -110,3 +118,6 @@ fn output_error(error: &io::Error) -> Error {
 fn remark(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,14 +63,13 @@ impl DeviceArgs {
         CpuEngine::new(self.threads)
     }
 
-    /// The device in words, and why it was taken where the user left that open.
-    pub fn describe(&self, engine: &dyn Engine) -> String {
-        match self.device {
-            Device::Auto => {
-                format!("{} (--device auto: this build has no CUDA engine yet)", engine.device())
-            }
-            _ => engine.device(),
-        }
+    /// The line that says what was taken, and why where the user left that open.
+    pub fn choice(&self, engine: &dyn Engine) -> String {
+        let why = match self.device {
+            Device::Auto => " (--device auto: this build has no CUDA engine yet)",
+            Device::Cpu | Device::Cuda => "",
+        };
+        format!("device: {}{why}", engine.device())
     }
 }
 
@@ -184,14 +183,18 @@ impl Setting {
         settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
-    /// The batch size in words: a number, or what it is drawn from.
-    pub fn batch(&self, space: &Space) -> String {
-        let drawn = space.parameters().iter().find(|parameter| parameter.name == "batch_size");
-        drawn.map_or(self.defaults.batch_size.to_string(), |p| p.distribution.to_string())
+    /// The batch size: a number, or what it is drawn from.
+    pub fn batch(&self, space: &Space) -> Json {
+        match space.get("batch_size").map(|parameter| &parameter.distribution) {
+            None => json!(self.defaults.batch_size),
+            Some(Distribution::Fixed { value }) => json!(value),
+            Some(drawn) => json!(drawn.to_string()),
+        }
     }
 
     /// The conditions of a result, for people.
-    pub fn conditions(&self, device: &str, batch: &str) -> String {
+    pub fn conditions(&self, device: &str, batch: &Json) -> String {
+        let batch = batch.as_str().map_or(batch.to_string(), str::to_owned);
         format!(
             "{device}, {PRECISION}, {}, {} training samples, validation {}, batch {batch}, \
              {} epochs, seed {}",

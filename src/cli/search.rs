@@ -9,6 +9,7 @@ use twox_hash::xxhash3_128::Hasher;
 use super::options::{self, DataArgs, DeviceArgs, Setting, TaskArgs, refuse};
 use super::progress::{Announcer, Console, config_words};
 use super::{remark, signal};
+use crate::engine::Engine;
 use crate::error::Result;
 use crate::model;
 use crate::search::{self, Best, End, Outcome, Plan, Random};
@@ -167,7 +168,7 @@ pub fn run(args: Args) -> Result<()> {
     let settings = args.resolve()?;
     let console = settings.console;
     let engine = settings.device.engine()?;
-    let device = settings.device.describe(&engine);
+    let choice = settings.device.choice(&engine);
     let setting = settings.task.resolve(settings.data)?;
     let header = Header {
         name: STUDY_NAME.to_owned(),
@@ -192,8 +193,9 @@ pub fn run(args: Args) -> Result<()> {
         want_model: settings.save_model.is_some(),
         interrupt: signal::interrupt()?,
     };
-    let view = View { console, device, setting: &setting, space: &header.space, path: &path };
-    view.opening(&plan, &study)?;
+    let (device, space) = (engine.device(), &header.space);
+    let view = View { console, device, setting: &setting, space, path: &path };
+    view.opening(&plan, &study, &choice)?;
     let mut announcer = Announcer::new(console);
     let outcome = search::run(&plan, &engine, &setting.task, &mut study, &mut announcer)?;
     announcer.done();
@@ -238,12 +240,12 @@ impl View<'_> {
         self.setting.conditions(&self.device, &self.setting.batch(self.space))
     }
 
-    fn opening(&self, plan: &Plan, study: &Study) -> Result<()> {
+    fn opening(&self, plan: &Plan, study: &Study, choice: &str) -> Result<()> {
         let (trials, path) = (plan.trials, self.path.display());
         let spaces = self.space.parameters().iter();
         let space: Vec<String> = spaces.map(|p| format!("{}={}", p.name, p.distribution)).collect();
         self.console.line(&format!("search: {trials} trials of {}", space.join(" ")))?;
-        self.console.line(&format!("on {}", self.conditions()))?;
+        self.console.line(choice)?;
         let below = study.trials().iter().filter(|trial| trial.number < trials);
         match below.filter(|trial| trial.state != State::Running).count() {
             0 => Ok(()),

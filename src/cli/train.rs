@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json, json};
 use super::options::{self, DataArgs, DeviceArgs, Initial, Setting, Shuffle, TaskArgs, refuse};
 use super::progress::{Console, config_words};
 use super::signal;
-use crate::engine::Trial;
+use crate::engine::{Engine, Trial};
 use crate::error::{Error, Result};
 use crate::model::{self, Recipe};
 use crate::search::{Trained, train_one};
@@ -91,7 +91,7 @@ pub fn run(args: Args) -> Result<()> {
         options::check_saveable(path)?;
     }
     let engine = args.device.engine()?;
-    let device = args.device.describe(&engine);
+    let (device, choice) = (engine.device(), args.device.choice(&engine));
     let number = args.trial.unwrap_or(0);
     let run = match &args.study {
         Some(path) => replay(path, number, args.data)?,
@@ -103,9 +103,9 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(note) = &setting.note {
         console.result(&format!("note: {note}"))?;
     }
-    let conditions = setting.conditions(&device, &recipe.hyperparameters.batch_size.to_string());
+    let conditions = setting.conditions(&device, &json!(recipe.hyperparameters.batch_size));
     console.line(&format!("trial {number}: {}", config_words(config)))?;
-    console.line(&format!("on {conditions}"))?;
+    console.line(&choice)?;
     let architecture = recipe.architecture.clone();
     let trial = Trial { number: *number, recipe };
     let interrupt = signal::interrupt()?;

@@ -10,6 +10,9 @@ mod sampler;
 mod stop;
 mod training;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;

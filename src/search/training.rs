@@ -104,7 +104,7 @@ impl Observer for Watch<'_> {
         progress.seconds += metrics.seconds;
         // The receiver is there until every sender is gone, so sending cannot fail.
         let (number, seconds) = (trial.number, metrics.seconds);
-        let _ = self.events.send(Event::Epoch { number, record: record.clone(), seconds });
+        let _ = self.events.send(Event::Epoch { number, record, seconds });
         let (state, value, reason) = if metrics.is_finite() {
             let value = record.validation_error;
             progress.epochs.push(record);
