@@ -15,6 +15,22 @@ pub enum Error {
     #[error("cannot {action} {path}: {reason}; {next}", path = .path.display())]
     File { action: &'static str, path: PathBuf, reason: String, next: &'static str },
 
+    /// A study file was refused or failed.
+    #[error(transparent)]
+    Study(#[from] crate::study::StudyError),
+
+    /// A mistake in a search space.
+    #[error(transparent)]
+    Space(#[from] crate::space::SpaceError),
+
+    /// A config, or a space, that no model accepts.
+    #[error(transparent)]
+    Recipe(#[from] crate::model::RecipeError),
+
+    /// A model file that cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] crate::model::checkpoint::CheckpointError),
+
     /// Ctrl-C, or a request to terminate.
     #[error("interrupted; run the same command again to go on")]
     Interrupted,
@@ -36,6 +52,12 @@ pub enum Error {
          synthetic or a folder of four IDX files{hint}"
     )]
     UnknownData { asked: String, hint: String },
+
+    /// The files of the synthetic set were asked for.
+    #[error(
+        "the synthetic data set is built in and has no files; name a data set or a folder that has"
+    )]
+    DataBuiltIn,
 
     /// A folder has some files of a data set, but not all four, or none.
     #[error("{folder} has no {file}, plain or .gz; put the four IDX files there", folder = .folder.display())]
@@ -112,6 +134,9 @@ impl Error {
         match self {
             Error::Interrupted => 130,
             Error::Cache { .. } => 1,
+            Error::Study(error) => error.exit_code(),
+            // The disk failed while the run went on; all other troubles with a model are its user's.
+            Error::Checkpoint(crate::model::checkpoint::CheckpointError::Write { .. }) => 1,
             _ => 2,
         }
     }

@@ -37,8 +37,11 @@ pub enum Failure {
 /// Fetches those of a data set's files that `folder` does not have yet, from `mirror` (a URL that
 /// ends in a slash).
 pub fn fetch(set: Published, mirror: &str, folder: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(folder).map_err(|error| failed_to_write(folder, &error))?;
+    // A mirror on this very machine is not behind the user's proxy.
+    let local = mirror.starts_with("http://127.0.0.1");
+    let proxy = if local { None } else { ureq::Proxy::try_from_env() };
     let agent: ureq::Agent = ureq::Agent::config_builder()
+        .proxy(proxy)
         .timeout_resolve(Some(CONNECT))
         .timeout_connect(Some(CONNECT))
         .timeout_per_read(Some(SILENCE))
@@ -48,18 +51,27 @@ pub fn fetch(set: Published, mirror: &str, folder: &Path) -> Result<(), Failure>
     for (file, md5) in FILES.into_iter().zip(set.md5()).rev() {
         if !matches!(locate(folder, file), Ok(Some(_))) {
             let name = format!("{file}.gz");
-            fetch_file(&agent, &format!("{mirror}{name}"), md5, &folder.join(name))?;
+            fetch_file(&agent, &format!("{mirror}{name}"), md5, folder, &name)?;
         }
     }
     Ok(())
 }
 
-/// Fetches one file to `path`, where it appears only if its sum is right.
-fn fetch_file(agent: &ureq::Agent, url: &str, md5: &str, path: &Path) -> Result<(), Failure> {
+/// Fetches one file to `folder/name`, where it appears only if its sum is right.
+fn fetch_file(
+    agent: &ureq::Agent,
+    url: &str,
+    md5: &str,
+    folder: &Path,
+    name: &str,
+) -> Result<(), Failure> {
     let network = |reason: String| Failure::Network { url: url.to_string(), reason };
     let response = agent.get(url).call().map_err(|error| network(error.to_string()))?;
     let mut body = response.into_body().into_reader().take(LIMIT);
 
+    // Only now: a machine without a network is left without empty folders.
+    fs::create_dir_all(folder).map_err(|error| failed_to_write(folder, &error))?;
+    let path = &folder.join(name);
     let (aside, mut file) = Aside::create(path).map_err(|e| failed_to_write(path, &e))?;
     let mut hasher = Md5::new();
     let mut buffer = vec![0; 1 << 16];

@@ -71,7 +71,12 @@ impl Dataset {
 
 /// XXH3-128 of the sizes, then of all bytes: it tells data sets apart at memory speed (about 10 ms
 /// for Fashion-MNIST), and is no protection against someone who forges one.
-fn fingerprint(train: &Samples, test: &Samples, [rows, cols]: [usize; 2], classes: usize) -> String {
+fn fingerprint(
+    train: &Samples,
+    test: &Samples,
+    [rows, cols]: [usize; 2],
+    classes: usize,
+) -> String {
     let mut hasher = Hasher::new();
     for size in [rows, cols, classes, train.len(), test.len()] {
         hasher.write(&(size as u64).to_le_bytes());

@@ -138,10 +138,7 @@ impl Places {
     /// The folder that holds the files of what was asked for by name; fetched if need be.
     pub fn folder_of(&self, source: &Source) -> Result<PathBuf> {
         match source {
-            Source::Synthetic => Err(Error::UnknownData {
-                asked: source.to_string(),
-                hint: "; the synthetic set is built in and has no files".to_string(),
-            }),
+            Source::Synthetic => Err(Error::DataBuiltIn),
             Source::Folder(folder) => existing_folder(folder),
             Source::Published(set) => match self.find_or_fetch(*set)? {
                 Found::Here(folder) => Ok(folder),
@@ -164,7 +161,7 @@ impl Places {
         let places = [&self.data_dir, &self.environment, &self.cache];
         let looked: Vec<String> =
             places.into_iter().flatten().map(|place| place.display().to_string()).collect();
-        let looked = looked.join(", ");
+        let looked = if looked.is_empty() { "any known folder".into() } else { looked.join(", ") };
         let Some(cache) = &self.cache else {
             return Ok(Found::Nowhere { looked, failure: None });
         };

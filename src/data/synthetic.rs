@@ -1,4 +1,18 @@
 //! The built-in data set: images made from a seed, for where there are no files and no network.
+//!
+//! 60,000 training and 10,000 test images of 28 x 28 pixels in 10 classes. An image is one of its
+//! class's six smooth shapes, shifted, of random brightness, with some of another class's shape
+//! blended in and noise on every pixel. What a linear model cannot see: a class shares one shape
+//! with its twin, and the two differ only in whether a pair of marks on it agree (an exclusive or).
+//! What no model can see: where the other shape is the stronger one, the label is still the first's.
+//!
+//! Measured with PyTorch (SGD, pixels / 255, test error after the last epoch): softmax regression,
+//! batch 16, 8 epochs: 18.8 % at learning rate 0.03, 19.6 % at 0.1; an MLP with 256 ReLU units,
+//! learning rate 0.1: 7.4 % after 4 epochs of batch 16, 6.6 % after 10. (Fashion-MNIST: 15 to 17 %
+//! and 11 to 12 %.) Pixels: mean 67, 38 % zero (Fashion-MNIST: 73, 50 %).
+//!
+//! The numbers come from [`crate::random`], the bells and angles from `libm`, and the rest is
+//! additions and products in a fixed order: the bytes are the same on every machine.
 
 use super::{Dataset, Samples};
 use crate::random::{Purpose, Stream, unit_f32};
@@ -22,14 +36,14 @@ const BLOBS: usize = 9;
 
 /// Marks on a shape that is shared with the twin class, and how strong they are at most.
 const MARKS: usize = 2;
-const MARK_STRENGTH: f32 = 0.9;
+const MARK_STRENGTH: f32 = 0.8;
 
-/// How much of a shape of any class is blended in at most; the half would hide which is which.
-const BLEND: f32 = 0.54;
+/// How much of a shape of any class is blended in at most; beyond the half it hides the label's.
+const BLEND: f32 = 0.52;
 
 /// Amplitude of the noise of a pixel, and what is cut off below so that the background stays 0.
-const NOISE: f32 = 90.0;
-const CUT: f32 = 30.0;
+const NOISE: f32 = 80.0;
+const CUT: f32 = 36.0;
 
 /// Which random numbers are for what.
 const SHAPES: Purpose = Purpose::Synthetic(0);
@@ -124,9 +138,8 @@ impl Shapes {
         let corner = below(dy, 2 * SHIFT + 1) * CANVAS + below(dx, 2 * SHIFT + 1);
         for (y, row) in image.chunks_exact_mut(SIDE).enumerate() {
             let start = corner + y * CANVAS;
-            let window = |canvas: &Canvas| -> [f32; SIDE] {
-                std::array::from_fn(|x| canvas[start + x])
-            };
+            let window =
+                |canvas: &Canvas| -> [f32; SIDE] { std::array::from_fn(|x| canvas[start + x]) };
             let [body, other] = [window(body), window(other)];
             let [mark_a, mark_b] = [window(&marks[0]), window(&marks[1])];
             let noise = noise(stream, y as u64);
@@ -154,7 +167,7 @@ fn body(stream: &Stream) -> Canvas {
     let blobs: [Blob; BLOBS] = std::array::from_fn(|i| Blob::draw(stream, i as u64, 9.0, 2.0, 6.0));
     paint(|x, y| {
         let sum: f64 = blobs.iter().map(|blob| blob.weight * blob.at(x, y)).sum();
-        (1.6 * (sum - 0.1)).clamp(0.0, 1.0)
+        (1.7 * (sum - 0.13)).clamp(0.0, 1.0)
     })
 }
 
@@ -196,5 +209,53 @@ impl Blob {
         let along = (self.cos * dx + self.sin * dy) * self.inverse[0];
         let across = (self.cos * dy - self.sin * dx) * self.inverse[1];
         libm::exp(-0.5 * (along * along + across * across))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::split::count_classes;
+
+    #[test]
+    fn the_first_samples_do_not_depend_on_how_many_are_asked_for() {
+        let [few, more] = [(51, 20), (200, 33)].map(|(train, test)| generate_sized(train, test));
+        assert_eq!(few.train.labels, more.train.labels[..51]);
+        assert_eq!(few.train.pixels, more.train.pixels[..51 * PIXELS]);
+        assert_eq!(few.test.pixels, more.test.pixels[..20 * PIXELS]);
+        assert_ne!(few.train.pixels[..20 * PIXELS], few.test.pixels);
+    }
+
+    #[test]
+    fn the_bytes_are_the_same_every_time_and_everywhere() {
+        let fingerprint = generate_sized(2_000, 500).fingerprint;
+        assert_eq!(fingerprint, generate_sized(2_000, 500).fingerprint);
+        assert_eq!(fingerprint, "xxh3:16221a32b3e3928885e054a4875ef3f5");
+    }
+
+    #[test]
+    fn it_looks_like_images_of_ten_classes() {
+        let data = generate_sized(3_000, 300);
+        let classes = count_classes(&data.train.labels);
+        assert!(classes[..10].iter().all(|count| (200..400).contains(count)), "{classes:?}");
+        assert_eq!(classes[..10].iter().sum::<usize>(), 3_000);
+        let total = data.train.pixels.len() as f64;
+        let mean = data.train.pixels.iter().map(|&p| f64::from(p)).sum::<f64>() / total;
+        let zeros = data.train.pixels.iter().filter(|&&p| p == 0).count() as f64 / total;
+        assert!((60.0..80.0).contains(&mean), "mean {mean}");
+        assert!((0.3..0.6).contains(&zeros), "share of zeros {zeros}");
+    }
+
+    #[test]
+    fn twins_share_some_of_their_shapes_and_others_none() {
+        let shapes = Shapes::new();
+        for class in 0..CLASSES {
+            for other in 0..class {
+                let shared = (0..STYLES)
+                    .filter(|&style| shapes.bodies[class][style] == shapes.bodies[other][style])
+                    .count();
+                assert_eq!(shared, if class ^ 1 == other { TWIN_STYLES } else { 0 });
+            }
+        }
     }
 }

@@ -1,11 +1,19 @@
 //! What a config means: layer sizes, hyperparameters, parameter layout, initial values.
 
+use serde::{Deserialize, Serialize};
+
+pub mod checkpoint;
 mod parameters;
+mod recipe;
 
 pub use parameters::{Linear, Parameters, Shape};
+pub use recipe::{
+    DEFAULT_UNITS, Defaults, Domain, MAX_LAYERS, RecipeError, check_space, hyperparameter_names,
+};
 
 /// The nonlinearity between two layers, as `torch.nn` defines it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Activation {
     /// `max(z, 0)`
     Relu,
@@ -17,7 +25,8 @@ pub enum Activation {
 }
 
 /// A hidden layer: `nn.Linear`, its activation, and dropout of what the activation gives.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Hidden {
     pub units: usize,
     pub activation: Activation,
@@ -26,7 +35,8 @@ pub struct Hidden {
 }
 
 /// The sizes of a classifier; without hidden layers it is softmax regression.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Architecture {
     /// Pixels a sample.
     pub inputs: usize,

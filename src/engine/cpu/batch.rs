@@ -1,6 +1,8 @@
 //! A batch's way through a network: forward, loss, backward and update, or forward and score.
 
-use super::dense::{Activate, Dropout, Forward, Gather, InputGradient, Learn, Transpose};
+use super::dense::{
+    Activate, Dropout, Forward, Gather, InputGradient, Learn, NextBatch, Transpose,
+};
 use super::lanes::{Block, Isa, LANES, blocks, floats_mut};
 use super::network::{Layer, Network, row_stride};
 use super::products::Matrix;
@@ -100,8 +102,10 @@ impl Batch {
 
     /// One step of SGD; returns the sum of the samples' losses, before the update.
     pub fn train(&mut self, network: &mut Network, part: Part<'_>, step: &Step<'_>) -> f64 {
-        self.gather(part, step.samples, step.next);
-        self.forward(network, step.samples.len(), |layer| {
+        self.gather(part, step.samples);
+        let (pixels, inputs, samples) = (part.pixels, self.inputs, step.next);
+        let mut next = NextBatch { pixels, inputs, samples, done: 0 };
+        self.forward(network, step.samples.len(), &mut next, |layer| {
             let stream = Stream::new(step.seed, Purpose::Dropout(layer as u16), step.trial);
             Some(Dropout { stream, first: step.before })
         });
@@ -115,7 +119,7 @@ impl Batch {
             delta: floats_mut(&mut output.delta),
             delta_stride: output.stride * LANES,
         });
-        self.backward(network, step.samples.len(), step.rule);
+        self.backward(network, step.samples.len(), step.rule, &mut next);
         loss
     }
 
@@ -132,8 +136,9 @@ impl Batch {
         samples: &[u32],
         total: &mut f64,
     ) -> &[u32] {
-        self.gather(part, samples, &[]);
-        self.forward(network, samples.len(), |_| None);
+        self.gather(part, samples);
+        let mut next = NextBatch { pixels: &[], inputs: self.inputs, samples: &[], done: 0 };
+        self.forward(network, samples.len(), &mut next, |_| None);
         let logits = Logits {
             values: &self.output.logits,
             stride: self.capacity.next_multiple_of(LANES),
@@ -145,10 +150,10 @@ impl Batch {
         predicted
     }
 
-    fn gather(&mut self, part: Part<'_>, samples: &[u32], next: &[u32]) {
+    fn gather(&mut self, part: Part<'_>, samples: &[u32]) {
         let stride = row_stride(self.inputs);
         let (pixels, inputs, out) = (part.pixels, self.inputs, &mut self.pixels[..]);
-        self.isa.run(Gather { pixels, inputs, batch: samples, next, out, stride });
+        self.isa.run(Gather { pixels, inputs, batch: samples, out, stride });
         for (label, sample) in self.labels.iter_mut().zip(samples) {
             *label = part.labels[*sample as usize];
         }
@@ -158,6 +163,7 @@ impl Batch {
         &mut self,
         network: &Network,
         samples: usize,
+        ahead: &mut NextBatch<'_>,
         dropout: impl Fn(usize) -> Option<Dropout>,
     ) {
         let samples_stride = self.samples_stride();
@@ -165,7 +171,8 @@ impl Batch {
         for (index, (hidden, layer)) in self.hidden.iter_mut().zip(&network.layers).enumerate() {
             let stride = hidden.stride;
             let out = floats_mut(&mut hidden.values);
-            self.isa.run(Forward { layer, inputs, samples, out, places: (stride * LANES, 1) });
+            let places = (stride * LANES, 1);
+            self.isa.run(Forward { layer, inputs, samples, out, places, ahead: &mut *ahead });
             self.isa.run(Activate {
                 hidden: hidden.layer,
                 values: &mut hidden.values,
@@ -178,11 +185,18 @@ impl Batch {
         }
         if let Some(layer) = network.layers.last() {
             let out = &mut self.output.logits[..];
-            self.isa.run(Forward { layer, inputs, samples, out, places: (1, samples_stride) });
+            let places = (1, samples_stride);
+            self.isa.run(Forward { layer, inputs, samples, out, places, ahead: &mut *ahead });
         }
     }
 
-    fn backward(&mut self, network: &mut Network, samples: usize, rule: Rule) {
+    fn backward(
+        &mut self,
+        network: &mut Network,
+        samples: usize,
+        rule: Rule,
+        ahead: &mut NextBatch<'_>,
+    ) {
         let Batch { isa, pixels, hidden, output, .. } = self;
         let samples_stride = self.capacity.next_multiple_of(LANES);
         let Some((last, below)) = network.layers.split_last_mut() else { return };
@@ -201,7 +215,8 @@ impl Batch {
                 stride: part.stride,
             });
             let inputs = Matrix { blocks: &part.values, stride: part.stride };
-            isa.run(Learn { layer: upper, inputs, samples, delta, delta_stride, rule });
+            let ahead = &mut *ahead;
+            isa.run(Learn { layer: upper, inputs, samples, delta, delta_stride, rule, ahead });
             if index > 0 {
                 isa.run(Transpose {
                     from: &part.delta,
@@ -216,6 +231,6 @@ impl Batch {
         }
         let (layer, delta, delta_stride, _) = above;
         let inputs = Matrix { blocks: pixels, stride: row_stride(self.inputs) };
-        isa.run(Learn { layer, inputs, samples, delta, delta_stride, rule });
+        isa.run(Learn { layer, inputs, samples, delta, delta_stride, rule, ahead });
     }
 }

@@ -1,9 +1,9 @@
 //! A linear layer's passes over a batch, each one kernel: inputs, forward, activation, backward.
 
 use super::elementwise::activate;
-use super::lanes::{Block, Kernel, LANES, Lanes, blocks, floats, floats_mut, prefetch};
+use super::lanes::{Block, Kernel, LANES, Lanes, blocks, floats, floats_mut, prefetch_far};
 use super::network::Layer;
-use super::products::{Epilogue, Matrix, Order, dot_product, outer_product};
+use super::products::{Ahead, Epilogue, Matrix, Nothing, Order, Outer, dot_product, outer_product};
 use super::sgd::{Rule, Update};
 use crate::model::Hidden;
 use crate::random::{Stream, unit_f32};
@@ -15,8 +15,6 @@ pub struct Gather<'a> {
     pub inputs: usize,
     /// The batch's samples, in order.
     pub batch: &'a [u32],
-    /// The batch after it, whose bytes are asked for meanwhile.
-    pub next: &'a [u32],
     /// Out: `batch x stride` blocks.
     pub out: &'a mut [Block],
     pub stride: usize,
@@ -27,14 +25,11 @@ impl Kernel for Gather<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Gather { pixels, inputs, batch, next, out, stride } = self;
-        let row_of = |sample: u32| &pixels[sample as usize * inputs..][..inputs];
+        let Gather { pixels, inputs, batch, out, stride } = self;
         let scale = lanes.splat(1.0 / 255.0);
-        for (place, (sample, out)) in batch.iter().zip(out.chunks_exact_mut(stride)).enumerate() {
-            if let Some(&sample) = next.get(place) {
-                row_of(sample).iter().step_by(64).for_each(prefetch);
-            }
-            let (full, rest) = row_of(*sample).as_chunks::<LANES>();
+        for (sample, out) in batch.iter().zip(out.chunks_exact_mut(stride)) {
+            let row = &pixels[*sample as usize * inputs..][..inputs];
+            let (full, rest) = row.as_chunks::<LANES>();
             for (bytes, out) in full.iter().zip(out.iter_mut()) {
                 lanes.store(lanes.mul(lanes.load_u8(bytes), scale), out);
             }
@@ -47,26 +42,58 @@ impl Kernel for Gather<'_> {
     }
 }
 
+/// The bytes of the next batch, asked for while this one is computed.
+pub struct NextBatch<'a> {
+    pub pixels: &'a [u8],
+    pub inputs: usize,
+    pub samples: &'a [u32],
+    /// Bytes of the first of `samples` that were asked for.
+    pub done: usize,
+}
+
+impl NextBatch<'_> {
+    /// A tile lasts some 200 cycles and a cache line from memory about as long; a core waits for
+    /// sixteen at once at most.
+    const LINES_A_TILE: usize = 8;
+}
+
+impl Ahead for &mut NextBatch<'_> {
+    #[inline(always)]
+    fn ask(&mut self) {
+        for _ in 0..NextBatch::LINES_A_TILE {
+            let Some((sample, rest)) = self.samples.split_first() else { return };
+            if let Some(byte) = self.pixels.get(*sample as usize * self.inputs + self.done) {
+                prefetch_far(byte);
+            }
+            self.done += 64;
+            if self.done >= self.inputs {
+                (self.samples, self.done) = (rest, 0);
+            }
+        }
+    }
+}
+
 /// `z = W x + b` of a batch.
-pub struct Forward<'a> {
+pub struct Forward<'a, A> {
     pub layer: &'a Layer,
     pub inputs: Matrix<'a>,
     pub samples: usize,
     /// Out: `z` of sample `b` and output `o` at `[b * places.0 + o * places.1]`.
     pub out: &'a mut [f32],
     pub places: (usize, usize),
+    pub ahead: A,
 }
 
-impl Kernel for Forward<'_> {
+impl<A: Ahead> Kernel for Forward<'_, A> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Forward { layer, inputs, samples, out, places } = self;
+        let Forward { layer, inputs, samples, out, places, mut ahead } = self;
         let bias = &floats(&layer.bias)[..layer.shape.outputs];
         let weights = (layer.weights(), layer.shape.outputs);
         let depth = blocks(layer.shape.inputs);
-        dot_product(lanes, (inputs, samples), weights, depth, |b, o, z| {
+        dot_product(lanes, (inputs, samples), weights, depth, &mut ahead, |b, o, z| {
             out[b * places.0 + o * places.1] = z + bias[o];
         });
     }
@@ -155,10 +182,16 @@ impl Kernel for InputGradient<'_> {
     fn run<L: Lanes>(self, lanes: L) {
         let InputGradient { layer, samples, delta_t, slopes, out, stride } = self;
         let mut epilogue = TimesSlope { slopes, out, stride };
-        let (columns, depth) = (blocks(layer.shape.inputs), layer.shape.outputs);
-        let order = Order::ColumnsOuter;
-        let weights = layer.weights();
-        outer_product(lanes, order, delta_t, samples, weights, columns, depth, &mut epilogue);
+        let outer = Outer {
+            a: delta_t.0,
+            lda: delta_t.1,
+            rows: samples,
+            b: layer.weights(),
+            columns: blocks(layer.shape.inputs),
+            depth: layer.shape.outputs,
+            order: Order::ColumnsOuter,
+        };
+        outer_product(lanes, outer, &mut Nothing, &mut epilogue);
     }
 }
 
@@ -168,9 +201,9 @@ struct TimesSlope<'a> {
     stride: usize,
 }
 
-impl<L: Lanes> Epilogue<L> for TimesSlope<'_> {
+impl Epilogue for TimesSlope<'_> {
     #[inline(always)]
-    fn finish(&mut self, lanes: L, row: usize, block: usize, gradient: L::F) {
+    fn finish<L: Lanes>(&mut self, lanes: L, row: usize, block: usize, gradient: L::F) {
         let place = row * self.stride + block;
         let slope = lanes.load(&self.slopes[place]);
         lanes.store(lanes.flush(lanes.mul(gradient, slope)), &mut self.out[place]);
@@ -178,7 +211,7 @@ impl<L: Lanes> Epilogue<L> for TimesSlope<'_> {
 }
 
 /// The gradients of a layer's weights and biases, and their update.
-pub struct Learn<'a> {
+pub struct Learn<'a, A> {
     pub layer: &'a mut Layer,
     pub inputs: Matrix<'a>,
     pub samples: usize,
@@ -186,14 +219,15 @@ pub struct Learn<'a> {
     pub delta: &'a [Block],
     pub delta_stride: usize,
     pub rule: Rule,
+    pub ahead: A,
 }
 
-impl Kernel for Learn<'_> {
+impl<A: Ahead> Kernel for Learn<'_, A> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Learn { layer, inputs, samples, delta, delta_stride, rule } = self;
+        let Learn { layer, inputs, samples, delta, delta_stride, rule, mut ahead } = self;
         let (outputs, columns) = (layer.shape.outputs, blocks(layer.shape.inputs));
         let mut update = Update {
             rule,
@@ -201,9 +235,16 @@ impl Kernel for Learn<'_> {
             velocity: &mut layer.weight_velocity,
             stride: layer.stride,
         };
-        let a = (floats(delta), delta_stride * LANES);
-        let order = Order::RowsOuter;
-        outer_product(lanes, order, a, outputs, inputs, columns, samples, &mut update);
+        let outer = Outer {
+            a: floats(delta),
+            lda: delta_stride * LANES,
+            rows: outputs,
+            b: inputs,
+            columns,
+            depth: samples,
+            order: Order::RowsOuter,
+        };
+        outer_product(lanes, outer, &mut ahead, &mut update);
 
         for (block, bias) in layer.bias.iter_mut().enumerate() {
             let mut gradient = [0.0; LANES];

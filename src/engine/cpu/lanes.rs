@@ -59,22 +59,29 @@ pub trait Lanes: Copy {
     /// [`flush`] of every lane.
     fn flush(self, value: Self::F) -> Self::F;
 
+    /// Runs a kernel as a function of its own, compiled for this instruction set: a hot loop that
+    /// is inlined into many others gets its addresses computed anew in each round.
+    fn call<K: Kernel>(self, kernel: K) -> K::Output;
+
     /// The sums of four vectors, each added up as [`fold`] does.
     #[inline(always)]
     fn sum4(self, vectors: [Self::F; 4]) -> [f32; 4] {
-        vectors.map(|vector| {
+        let mut sums = [0.0; 4];
+        for i in 0..4 {
             let mut block = Block::ZERO;
-            self.store(vector, &mut block);
-            fold(block.0)
-        })
+            self.store(vectors[i], &mut block);
+            sums[i] = fold(block.0);
+        }
+        sums
     }
 
     /// The sums of sixteen vectors, each added up as [`fold`] does.
     #[inline(always)]
     fn sum16(self, vectors: [Self::F; 16]) -> [f32; 16] {
         let mut sums = [0.0; 16];
-        for (four, sum) in vectors.as_chunks::<4>().0.iter().zip(sums.as_chunks_mut::<4>().0) {
-            *sum = self.sum4(*four);
+        for i in 0..4 {
+            let four = [vectors[4 * i], vectors[4 * i + 1], vectors[4 * i + 2], vectors[4 * i + 3]];
+            sums[4 * i..][..4].copy_from_slice(&self.sum4(four));
         }
         sums
     }
@@ -162,7 +169,7 @@ impl Isa {
     }
 }
 
-/// Asks for the cache line at a place of memory that is read soon.
+/// Asks for the cache line at a place of memory that is read next.
 #[inline(always)]
 pub fn prefetch<T>(place: &T) {
     #[cfg(target_arch = "x86_64")]
@@ -170,6 +177,20 @@ pub fn prefetch<T>(place: &T) {
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
+/// Asks for the cache line at a place of memory that is read soon: into the second-level cache,
+/// where it drives nothing out of the first.
+#[inline(always)]
+pub fn prefetch_far<T>(place: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as for `prefetch`.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(place).cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = place;
@@ -212,6 +233,10 @@ impl Lanes for Portable {
     fn flush(self, value: Self::F) -> Self::F {
         value.map(flush)
     }
+    #[inline(never)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -222,12 +247,14 @@ mod x86 {
 
     /// Compiles a kernel with AVX-512. The machine must have these features.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+    #[inline(never)]
     pub(super) fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
         kernel.run(Avx512(()))
     }
 
     /// Compiles a kernel with AVX2 and FMA. The machine must have these features.
     #[target_feature(enable = "avx2,fma")]
+    #[inline(never)]
     pub(super) fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
         kernel.run(Avx2(()))
     }
@@ -280,6 +307,11 @@ mod x86 {
             }
         }
 
+        #[inline(always)]
+        fn call<K: Kernel>(self, kernel: K) -> K::Output {
+            unsafe { run_avx512(kernel) }
+        }
+
         /// The tree of `fold`, on four vectors at a time: each step halves the lanes of a sum and
         /// packs two vectors into one.
         #[inline(always)]
@@ -300,11 +332,11 @@ mod x86 {
         fn sum16(self, v: [__m512; 16]) -> [f32; 16] {
             unsafe {
                 // Four vectors of four sums, each sum spread over the four lanes of a part.
-                let c: [__m512; 4] = std::array::from_fn(|i| {
-                    let (a, b) = (fold8(v[4 * i], v[4 * i + 1]), fold8(v[4 * i + 2], v[4 * i + 3]));
-                    fold4(a, b)
-                });
-                let (d, e) = (fold2(c[0], c[1]), fold2(c[2], c[3]));
+                let a = fold4(fold8(v[0], v[1]), fold8(v[2], v[3]));
+                let b = fold4(fold8(v[4], v[5]), fold8(v[6], v[7]));
+                let c = fold4(fold8(v[8], v[9]), fold8(v[10], v[11]));
+                let d = fold4(fold8(v[12], v[13]), fold8(v[14], v[15]));
+                let (d, e) = (fold2(a, b), fold2(c, d));
                 let sums = _mm512_add_ps(
                     _mm512_shuffle_ps::<0b10_00_10_00>(d, e),
                     _mm512_shuffle_ps::<0b11_01_11_01>(d, e),
@@ -377,9 +409,10 @@ mod x86 {
         #[inline(always)]
         fn load_u8(self, from: &[u8; LANES]) -> Self::F {
             unsafe {
-                let bytes = _mm_loadu_si128(from.as_ptr().cast());
-                let high = _mm_srli_si128::<8>(bytes);
-                [bytes, high].map(|half| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(half)))
+                let low = _mm_loadu_si128(from.as_ptr().cast());
+                let high = _mm_srli_si128::<8>(low);
+                let (low, high) = (_mm256_cvtepu8_epi32(low), _mm256_cvtepu8_epi32(high));
+                [_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high)]
             }
         }
         #[inline(always)]
@@ -394,11 +427,16 @@ mod x86 {
         fn flush(self, value: Self::F) -> Self::F {
             unsafe {
                 let (sign, tiny) = (_mm256_set1_ps(-0.0), _mm256_set1_ps(TINY));
-                value.map(|v| {
-                    let size = _mm256_andnot_ps(sign, v);
-                    _mm256_and_ps(v, _mm256_cmp_ps::<_CMP_NLT_UQ>(size, tiny))
-                })
+                let [a, b] = value;
+                let (size_a, size_b) = (_mm256_andnot_ps(sign, a), _mm256_andnot_ps(sign, b));
+                let keep_a = _mm256_cmp_ps::<_CMP_NLT_UQ>(size_a, tiny);
+                let keep_b = _mm256_cmp_ps::<_CMP_NLT_UQ>(size_b, tiny);
+                [_mm256_and_ps(a, keep_a), _mm256_and_ps(b, keep_b)]
             }
+        }
+        #[inline(always)]
+        fn call<K: Kernel>(self, kernel: K) -> K::Output {
+            unsafe { run_avx2(kernel) }
         }
     }
 }

@@ -10,9 +10,9 @@
 //! depends on how the matrix was cut into tiles: each is one chain of fused multiply-adds in
 //! ascending order (for the dot product, sixteen chains and `fold`'s tree).
 
-use super::lanes::{Block, Lanes, prefetch};
+use super::lanes::{Block, Kernel, Lanes, prefetch};
 
-/// A padded matrix to read: `row r` is `blocks[r * stride..][..]`.
+/// A padded matrix to read: row `r` begins at `blocks[r * stride]`.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
     pub blocks: &'a [Block],
@@ -27,6 +27,21 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// Memory that is read after this product: its cache lines are asked for a few at a time, between
+/// tiles, because a burst of requests would stop the core until they are answered.
+pub trait Ahead {
+    /// Called once a tile.
+    fn ask(&mut self);
+}
+
+/// Nothing is known of what is read next.
+pub struct Nothing;
+
+impl Ahead for Nothing {
+    #[inline(always)]
+    fn ask(&mut self) {}
+}
+
 /// Cuts `0..total` into ranges of nearly equal length, `most` at the most: `(start, length)`.
 #[inline(always)]
 fn cut(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
@@ -35,13 +50,19 @@ fn cut(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..pieces).map(move |i| (i * short + i.min(longer), short + usize::from(i < longer)))
 }
 
-/// Calls `$tile::<L, M, N>` with the values of `$m` and `$n` as constants.
-macro_rules! with_constants {
-    ($m:expr, $n:expr, $tile:ident $args:tt, [$(($cm:literal, $cn:literal)),* $(,)?]) => {
-        match ($m, $n) {
-            $(($cm, $cn) => $tile::<L, $cm, $cn> $args,)*
+/// Calls `$tile` as a kernel with the values of `$size` as its constants.
+macro_rules! call_tile {
+    ($lanes:expr, $size:expr, $tile:ident $fields:tt, [$(($m:literal, $n:literal)),* $(,)?]) => {
+        match $size {
+            // A tile that this instruction set has no registers for is not compiled.
+            $(($m, $n) if $tile::<$m, $n, ()>::fits::<L>() => {
+                $lanes.call(call_tile!(@make $tile $m $n $fields))
+            })*
             other => unreachable!("no tile of shape {other:?}"),
         }
+    };
+    (@make $tile:ident $m:literal $n:literal { $($field:ident),* }) => {
+        $tile::<$m, $n, _> { $($field),* }
     };
 }
 
@@ -54,6 +75,7 @@ pub fn dot_product<L: Lanes>(
     (x, samples): (Matrix<'_>, usize),
     (w, outputs): (Matrix<'_>, usize),
     depth: usize,
+    ahead: &mut impl Ahead,
     mut each: impl FnMut(usize, usize, f32),
 ) {
     let (mut rows, mut columns) = L::DOT;
@@ -62,11 +84,12 @@ pub fn dot_product<L: Lanes>(
     }
     for (o, n) in cut(outputs, columns) {
         for (b, m) in cut(samples, rows) {
+            ahead.ask();
             let each = &mut each;
-            with_constants!(
-                m,
-                n,
-                dot_tile(lanes, x, b, w, o, depth, each),
+            call_tile!(
+                lanes,
+                (m, n),
+                DotTile { x, b, w, o, depth, each },
                 [
                     (1, 1),
                     (1, 2),
@@ -102,44 +125,72 @@ pub fn dot_product<L: Lanes>(
     }
 }
 
-#[inline(always)]
-fn dot_tile<L: Lanes, const M: usize, const N: usize>(
-    lanes: L,
-    x: Matrix<'_>,
+/// `M` rows of `x` from `b` on times `N` rows of `w` from `o` on.
+struct DotTile<'a, const M: usize, const N: usize, E> {
+    x: Matrix<'a>,
     b: usize,
-    w: Matrix<'_>,
+    w: Matrix<'a>,
     o: usize,
     depth: usize,
-    each: &mut impl FnMut(usize, usize, f32),
-) {
-    let x: [&[Block]; M] = std::array::from_fn(|m| x.row(b + m, depth));
-    let w: [&[Block]; N] = std::array::from_fn(|n| w.row(o + n, depth));
-    let mut sums = [[lanes.splat(0.0); N]; M];
-    for i in 0..depth {
-        let x: [L::F; M] = std::array::from_fn(|m| lanes.load(&x[m][i]));
-        for n in 0..N {
-            let w = lanes.load(&w[n][i]);
+    each: E,
+}
+
+impl<const M: usize, const N: usize> DotTile<'_, M, N, ()> {
+    #[inline(always)]
+    fn fits<L: Lanes>() -> bool {
+        M * N <= L::DOT.0 * L::DOT.1
+    }
+}
+
+impl<const M: usize, const N: usize, E> Kernel for DotTile<'_, M, N, &mut E>
+where
+    E: FnMut(usize, usize, f32),
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let DotTile { x, b, w, o, depth, each } = self;
+        let x: [&[Block]; M] = std::array::from_fn(|m| x.row(b + m, depth));
+        let w: [&[Block]; N] = std::array::from_fn(|n| w.row(o + n, depth));
+        let zero = lanes.splat(0.0);
+        let mut sums = [[zero; N]; M];
+        for i in 0..depth {
+            let mut left = [zero; M];
             for m in 0..M {
-                sums[m][n] = lanes.fma(x[m], w, sums[m][n]);
+                left[m] = lanes.load(&x[m][i]);
+            }
+            for n in 0..N {
+                let right = lanes.load(&w[n][i]);
+                for m in 0..M {
+                    sums[m][n] = lanes.fma(left[m], right, sums[m][n]);
+                }
             }
         }
-    }
-    // Sums across lanes, sixteen vectors at a time, then four; places past the end repeat the last.
-    let vector = |i: usize| sums[i.min(M * N - 1) / N][i.min(M * N - 1) % N];
-    let mut first = 0;
-    while M * N - first > 12 {
-        let totals = lanes.sum16(std::array::from_fn(|i| vector(first + i)));
-        for i in 0..16.min(M * N - first) {
-            each(b + (first + i) / N, o + (first + i) % N, totals[i]);
+        // Sums across lanes, sixteen vectors at a time, then four; places past the end stay zero.
+        let mut first = 0;
+        while M * N - first > 12 {
+            let mut vectors = [zero; 16];
+            for i in 0..16.min(M * N - first) {
+                vectors[i] = sums[(first + i) / N][(first + i) % N];
+            }
+            let totals = lanes.sum16(vectors);
+            for i in 0..16.min(M * N - first) {
+                each(b + (first + i) / N, o + (first + i) % N, totals[i]);
+            }
+            first = (first + 16).min(M * N);
         }
-        first = (first + 16).min(M * N);
-    }
-    while first < M * N {
-        let totals = lanes.sum4(std::array::from_fn(|i| vector(first + i)));
-        for i in 0..4.min(M * N - first) {
-            each(b + (first + i) / N, o + (first + i) % N, totals[i]);
+        while first < M * N {
+            let mut vectors = [zero; 4];
+            for i in 0..4.min(M * N - first) {
+                vectors[i] = sums[(first + i) / N][(first + i) % N];
+            }
+            let totals = lanes.sum4(vectors);
+            for i in 0..4.min(M * N - first) {
+                each(b + (first + i) / N, o + (first + i) % N, totals[i]);
+            }
+            first += 4;
         }
-        first += 4;
     }
 }
 
@@ -153,61 +204,68 @@ pub enum Order {
 }
 
 /// What becomes of a finished value of an outer product: sixteen columns of one row.
-pub trait Epilogue<L: Lanes> {
+pub trait Epilogue {
     /// `value` is `c[row][16 * block ..][..16]`.
-    fn finish(&mut self, lanes: L, row: usize, block: usize, value: L::F);
+    fn finish<L: Lanes>(&mut self, lanes: L, row: usize, block: usize, value: L::F);
     /// Called for a place of the result some time before it is finished.
     #[inline(always)]
     fn expect(&self, _row: usize, _block: usize) {}
 }
 
 /// `c[m][n] = sum_k a[k * lda + m] * b[k][n]`: `rows` values of `m`, `columns` blocks of `n`.
+#[derive(Clone, Copy)]
+pub struct Outer<'a> {
+    pub a: &'a [f32],
+    pub lda: usize,
+    pub rows: usize,
+    pub b: Matrix<'a>,
+    pub columns: usize,
+    pub depth: usize,
+    pub order: Order,
+}
+
+/// Computes an outer product and hands each finished block to the epilogue.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 pub fn outer_product<L: Lanes>(
     lanes: L,
-    order: Order,
-    (a, lda): (&[f32], usize),
-    rows: usize,
-    b: Matrix<'_>,
-    columns: usize,
-    depth: usize,
-    epilogue: &mut impl Epilogue<L>,
+    outer: Outer<'_>,
+    ahead: &mut impl Ahead,
+    epilogue: &mut impl Epilogue,
 ) {
-    let (most_rows, most_columns) = L::OUTER;
-    let mut tile = |(row, m): (usize, usize), (column, n): (usize, usize)| {
-        outer_tile_of(lanes, (m, n), (a, lda), row, b, column, depth, columns, epilogue);
-    };
-    match order {
-        Order::RowsOuter => cut(rows, most_rows)
-            .for_each(|row| cut(columns, most_columns).for_each(|column| tile(row, column))),
-        Order::ColumnsOuter => cut(columns, most_columns)
-            .for_each(|column| cut(rows, most_rows).for_each(|row| tile(row, column))),
+    let (rows, columns) = (cut(outer.rows, L::OUTER.0), cut(outer.columns, L::OUTER.1));
+    // Loops and not closures: what a closure does with vectors may end up compiled without them.
+    match outer.order {
+        Order::RowsOuter => {
+            for row in rows {
+                for column in cut(outer.columns, L::OUTER.1) {
+                    ahead.ask();
+                    outer_tile(lanes, outer, row, column, epilogue);
+                }
+            }
+        }
+        Order::ColumnsOuter => {
+            for column in columns {
+                for row in cut(outer.rows, L::OUTER.0) {
+                    ahead.ask();
+                    outer_tile(lanes, outer, row, column, epilogue);
+                }
+            }
+        }
     }
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn outer_tile_of<L: Lanes>(
+fn outer_tile<L: Lanes>(
     lanes: L,
-    (m, n): (usize, usize),
-    a: (&[f32], usize),
-    row: usize,
-    b: Matrix<'_>,
-    column: usize,
-    depth: usize,
-    columns: usize,
-    epilogue: &mut impl Epilogue<L>,
+    outer: Outer<'_>,
+    (row, m): (usize, usize),
+    (column, n): (usize, usize),
+    epilogue: &mut impl Epilogue,
 ) {
-    // A tile that this instruction set has no registers for is never asked for; saying so here
-    // keeps it from being compiled.
-    if m > L::OUTER.0 || n > L::OUTER.1 {
-        return;
-    }
-    with_constants!(
-        m,
-        n,
-        outer_tile(lanes, a, row, b, column, depth, columns, epilogue),
+    call_tile!(
+        lanes,
+        (m, n),
+        OuterTile { outer, row, column, epilogue },
         [
             (1, 1),
             (2, 1),
@@ -241,49 +299,59 @@ fn outer_tile_of<L: Lanes>(
     );
 }
 
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn outer_tile<L: Lanes, const M: usize, const N: usize>(
-    lanes: L,
-    (a, lda): (&[f32], usize),
+/// `M` rows and `N` blocks of an outer product.
+struct OuterTile<'a, const M: usize, const N: usize, E> {
+    outer: Outer<'a>,
     row: usize,
-    b: Matrix<'_>,
     column: usize,
-    depth: usize,
-    columns: usize,
-    epilogue: &mut impl Epilogue<L>,
-) {
-    for m in 0..M {
-        for n in 0..N {
-            // The tile after this one, if it lies in the same rows.
-            epilogue.expect(row + m, (column + N + n).min(columns - 1));
-        }
-    }
-    let mut sums = [[lanes.splat(0.0); N]; M];
-    for k in 0..depth {
-        let a: &[f32; M] = first_chunk(&a[k * lda + row..]);
-        let b: &[Block; N] = first_chunk(&b.blocks[k * b.stride + column..]);
-        let b: [L::F; N] = std::array::from_fn(|n| lanes.load(&b[n]));
-        for m in 0..M {
-            let a = lanes.splat(a[m]);
-            for n in 0..N {
-                sums[m][n] = lanes.fma(a, b[n], sums[m][n]);
-            }
-        }
-    }
-    for m in 0..M {
-        for n in 0..N {
-            epilogue.finish(lanes, row + m, column + n, sums[m][n]);
-        }
+    epilogue: E,
+}
+
+impl<const M: usize, const N: usize> OuterTile<'_, M, N, ()> {
+    #[inline(always)]
+    fn fits<L: Lanes>() -> bool {
+        M <= L::OUTER.0 && N <= L::OUTER.1
     }
 }
 
-/// The first `N` items; the caller's buffers are long enough by construction.
-#[inline(always)]
-fn first_chunk<T, const N: usize>(slice: &[T]) -> &[T; N] {
-    match slice.first_chunk() {
-        Some(chunk) => chunk,
-        None => unreachable!("a tile ends inside its matrix"),
+impl<const M: usize, const N: usize, E: Epilogue> Kernel for OuterTile<'_, M, N, &mut E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let OuterTile { outer, row, column, epilogue } = self;
+        let Outer { a, lda, b, depth, columns, .. } = outer;
+        for m in 0..M {
+            for n in 0..N {
+                // The tile after this one, if it lies in the same rows.
+                epilogue.expect(row + m, (column + N + n).min(columns - 1));
+            }
+        }
+        let zero = lanes.splat(0.0);
+        let mut sums = [[zero; N]; M];
+        let left = a[row..].chunks(lda);
+        let right = b.blocks[column..].chunks(b.stride);
+        for (left, right) in left.zip(right).take(depth) {
+            let (Some(left), Some(right)) = (left.first_chunk::<M>(), right.first_chunk::<N>())
+            else {
+                unreachable!("a tile ends inside its matrix");
+            };
+            let mut blocks = [zero; N];
+            for n in 0..N {
+                blocks[n] = lanes.load(&right[n]);
+            }
+            for m in 0..M {
+                let value = lanes.splat(left[m]);
+                for n in 0..N {
+                    sums[m][n] = lanes.fma(value, blocks[n], sums[m][n]);
+                }
+            }
+        }
+        for m in 0..M {
+            for n in 0..N {
+                epilogue.finish(lanes, row + m, column + n, sums[m][n]);
+            }
+        }
     }
 }
 

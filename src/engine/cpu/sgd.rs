@@ -45,9 +45,9 @@ pub struct Update<'a> {
     pub stride: usize,
 }
 
-impl<L: Lanes> Epilogue<L> for Update<'_> {
+impl Epilogue for Update<'_> {
     #[inline(always)]
-    fn finish(&mut self, lanes: L, row: usize, block: usize, gradient: L::F) {
+    fn finish<L: Lanes>(&mut self, lanes: L, row: usize, block: usize, gradient: L::F) {
         let place = row * self.stride + block;
         let rule = self.rule;
         let w = lanes.load(&self.weight[place]);
