@@ -154,8 +154,9 @@ fn softmax_regression_at_batch_16_ends_where_pytorch_ends_at_every_learning_rate
 #[test]
 fn softmax_regression_at_batch_256_ends_where_pytorch_ends() {
     let Some(task) = task() else { return };
-    let trials: Vec<Trial> = (0..3).map(|i| trial(i, &[], 0.1, 256, 10)).collect();
-    check_normal(&SOFTMAX_256, &errors(&task, &trials));
+    // Fifteen seeds: two in forty end near 0.19, here as in PyTorch, so three would say little.
+    let trials: Vec<Trial> = (0..15).map(|i| trial(i, &[], 0.1, 256, 10)).collect();
+    check_heavy_tailed(&SOFTMAX_256, &errors(&task, &trials));
 }
 
 #[test]
