@@ -118,7 +118,7 @@ fn a_reader_that_goes_away_is_no_disaster() {
         &["--help"],
         &["completions", "bash"],
         &["study", "export", "s.jsonl", "--format", "json"],
-        &["data", "info", "--data", "data"],
+        &["data", "info", "--data", "data", "--validation", "test"],
     ];
     for arguments in commands {
         let mut child = home.warpsweep(arguments);

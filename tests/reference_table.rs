@@ -90,7 +90,7 @@ fn errors(task: &Task, trials: &[Trial]) -> Vec<f64> {
     records.iter().map(|record| last(record) as f64 / 10_000.0).collect()
 }
 
-/// Rows that are about normal: the mean of ours within four standard errors of the row's (its own
+/// Rows that are about normal (learning rates below 0.1): the mean of ours within four standard errors of the row's (its own
 /// uncertainty included), and each of ours within five standard deviations.
 fn check_normal(row: &Row, ours: &[f64]) {
     let mean = ours.iter().sum::<f64>() / ours.len() as f64;
@@ -154,9 +154,21 @@ fn softmax_regression_at_batch_16_ends_where_pytorch_ends_at_every_learning_rate
 #[test]
 fn softmax_regression_at_batch_256_ends_where_pytorch_ends() {
     let Some(task) = task() else { return };
-    // Fifteen seeds: two in forty end near 0.19, here as in PyTorch, so three would say little.
+    // Fifteen seeds, for the tail is heavy here too: the worst of PyTorch's 40 is 0.1870, and with
+    // seed 2026 our first three are 0.1855, 0.1951 and 0.1746. Float64 training in that order of
+    // samples ends at 0.1951 as well, so it is the order and not the arithmetic. Of our 40 with
+    // seed 2026 four lie above 0.1870, with seed 1 two; 40 and 40 draws cannot tell whether our
+    // tail is the heavier one. The medians (0.1697, 0.1689) agree with PyTorch's.
     let trials: Vec<Trial> = (0..15).map(|i| trial(i, &[], 0.1, 256, 10)).collect();
-    check_heavy_tailed(&SOFTMAX_256, &errors(&task, &trials));
+    let mut errors = errors(&task, &trials);
+    check_heavy_tailed(&SOFTMAX_256, &errors);
+    // Four standard errors of the difference of the medians of 15 and of 40 draws, which are 1.25
+    // of the means'; the deviation without the tail is (q90 - q10) / 2.56.
+    let (row, median) = (&SOFTMAX_256, 0.1683);
+    let deviation = (row.q90 - row.q10) / 2.56;
+    let allowed = 4.0 * 1.25 * deviation * (1.0f64 / 15.0 + 1.0 / 40.0).sqrt();
+    errors.sort_by(f64::total_cmp);
+    assert!((errors[7] - median).abs() <= allowed, "median of {errors:?}, in PyTorch {median}");
 }
 
 #[test]
