@@ -263,7 +263,7 @@ fn what_makes_no_sense_on_the_command_line_is_refused_before_anything_happens() 
         (&["--space", "none.toml"], &["none.toml"]),
         (&["--space", "bad.toml"], &["bad.toml", "low"]),
         (&["--space", "torn.toml"], &["torn.toml"]),
-        (&["--study", "no/such/folder/study.jsonl"], &["no/such/folder"]),
+        (&["--study", "study.txt/study.jsonl"], &["study.txt/study.jsonl"]),
         (&["--study", "cache"], &["cache"]),
         (&["--study", "study.txt"], &["study.txt"]),
     ];
@@ -354,10 +354,13 @@ fn a_damaged_tail_is_cut_back_and_said_aloud() {
     let bytes = fs::read(home.path("s.jsonl")).expect("the study");
     let whole = without_times(export(&home, "s.jsonl"));
     let torn = |keep: usize, more: &[u8]| [&bytes[..keep], more].concat();
+    // Ten bytes into a line, wherever a third of the file is gone.
+    let line = |from: usize| bytes[from..].iter().position(|&b| b == b'\n').expect("a line") + from;
+    let third = line(bytes.len() * 2 / 3) + 11;
     let cases = [
         ("one byte short", torn(bytes.len() - 1, b"")),
         ("half a line short", torn(bytes.len() - 40, b"")),
-        ("a third short", torn(bytes.len() * 2 / 3 + 1, b"")),
+        ("a third short", torn(third, b"")),
         ("half a record more", torn(bytes.len(), b"{\"op_code\":4,\"worker")),
         ("zeros, as after a power cut", torn(bytes.len(), &[0; 300])),
         ("bytes that are no text", torn(bytes.len(), &[0xff, 0xfe, 0x80])),
