@@ -21,7 +21,7 @@ const TRAIN: usize = 80;
 /// The options of a small search on a folder of data.
 const SMALL: [&str; 6] = ["--validation", "holdout:20", "--trials", "2", "--epochs", "1"];
 
-fn search_in<'a>(data: &'a Path) -> Vec<&'a str> {
+fn search_in(data: &Path) -> Vec<&str> {
     let data = data.to_str().expect("a UTF-8 path");
     [&["search", "--data", data][..], &SMALL].concat()
 }
