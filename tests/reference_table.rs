@@ -28,31 +28,30 @@ struct Row {
     max: f64,
 }
 
-#[rustfmt::skip]
-const fn row(
-    learning_rate: f32, n: usize, mean: f64, std: f64, q10: f64, q90: f64, min: f64, max: f64,
-) -> Row {
+/// A row of the table: mean, std, 10 % and 90 % quantiles, min, max.
+const fn row(learning_rate: f32, n: usize, errors: [f64; 6]) -> Row {
+    let [mean, std, q10, q90, min, max] = errors;
     Row { learning_rate, n, mean, std, q10, q90, min, max }
 }
 
 /// Softmax regression, batch 16, 8 epochs.
 const SOFTMAX_16: [Row; 9] = [
-    row(0.0001, 40, 0.3055, 0.0037, 0.3009, 0.3100, 0.2992, 0.3128),
-    row(0.0003, 40, 0.2421, 0.0015, 0.2405, 0.2441, 0.2390, 0.2445),
-    row(0.001, 40, 0.1977, 0.0010, 0.1966, 0.1986, 0.1957, 0.2004),
-    row(0.003, 40, 0.1758, 0.0012, 0.1746, 0.1769, 0.1730, 0.1792),
-    row(0.01, 40, 0.1652, 0.0018, 0.1637, 0.1681, 0.1617, 0.1699),
-    row(0.03, 40, 0.1625, 0.0053, 0.1580, 0.1693, 0.1557, 0.1815),
-    row(0.1, 40, 0.1768, 0.0213, 0.1633, 0.1911, 0.1583, 0.2821),
-    row(0.3, 40, 0.1994, 0.0341, 0.1750, 0.2336, 0.1669, 0.3551),
-    row(1.0, 40, 0.2065, 0.0324, 0.1803, 0.2277, 0.1662, 0.3630),
+    row(0.0001, 40, [0.3055, 0.0037, 0.3009, 0.3100, 0.2992, 0.3128]),
+    row(0.0003, 40, [0.2421, 0.0015, 0.2405, 0.2441, 0.2390, 0.2445]),
+    row(0.001, 40, [0.1977, 0.0010, 0.1966, 0.1986, 0.1957, 0.2004]),
+    row(0.003, 40, [0.1758, 0.0012, 0.1746, 0.1769, 0.1730, 0.1792]),
+    row(0.01, 40, [0.1652, 0.0018, 0.1637, 0.1681, 0.1617, 0.1699]),
+    row(0.03, 40, [0.1625, 0.0053, 0.1580, 0.1693, 0.1557, 0.1815]),
+    row(0.1, 40, [0.1768, 0.0213, 0.1633, 0.1911, 0.1583, 0.2821]),
+    row(0.3, 40, [0.1994, 0.0341, 0.1750, 0.2336, 0.1669, 0.3551]),
+    row(1.0, 40, [0.2065, 0.0324, 0.1803, 0.2277, 0.1662, 0.3630]),
 ];
 
 /// Softmax regression, batch 256, 10 epochs.
-const SOFTMAX_256: Row = row(0.1, 40, 0.1697, 0.0050, 0.1653, 0.1773, 0.1647, 0.1870);
+const SOFTMAX_256: Row = row(0.1, 40, [0.1697, 0.0050, 0.1653, 0.1773, 0.1647, 0.1870]);
 
 /// 784-256-10 with ReLU, batch 256, 10 epochs.
-const MLP_256: Row = row(0.1, 10, 0.1577, 0.0236, 0.1437, 0.1761, 0.1429, 0.2207);
+const MLP_256: Row = row(0.1, 10, [0.1577, 0.0236, 0.1437, 0.1761, 0.1429, 0.2207]);
 
 /// The real data, trained on whole and validated on the test images; `None` where it is absent.
 fn task() -> Option<Task> {
@@ -90,7 +89,7 @@ fn errors(task: &Task, trials: &[Trial]) -> Vec<f64> {
     records.iter().map(|record| last(record) as f64 / 10_000.0).collect()
 }
 
-/// Rows that are about normal: the mean of ours within four standard errors of the row's (its own
+/// Rows that are about normal (learning rates below 0.1): the mean of ours within four standard errors of the row's (its own
 /// uncertainty included), and each of ours within five standard deviations.
 fn check_normal(row: &Row, ours: &[f64]) {
     let mean = ours.iter().sum::<f64>() / ours.len() as f64;
@@ -154,9 +153,21 @@ fn softmax_regression_at_batch_16_ends_where_pytorch_ends_at_every_learning_rate
 #[test]
 fn softmax_regression_at_batch_256_ends_where_pytorch_ends() {
     let Some(task) = task() else { return };
-    // Fifteen seeds: two in forty end near 0.19, here as in PyTorch, so three would say little.
+    // Fifteen seeds, for the tail is heavy here too: the worst of PyTorch's 40 is 0.1870, and with
+    // seed 2026 our first three are 0.1855, 0.1951 and 0.1746. Float64 training in that order of
+    // samples ends at 0.1951 as well, so it is the order and not the arithmetic. Of our 40 with
+    // seed 2026 four lie above 0.1870, with seed 1 two; 40 and 40 draws cannot tell whether our
+    // tail is the heavier one. The medians (0.1697, 0.1689) agree with PyTorch's.
     let trials: Vec<Trial> = (0..15).map(|i| trial(i, &[], 0.1, 256, 10)).collect();
-    check_heavy_tailed(&SOFTMAX_256, &errors(&task, &trials));
+    let mut errors = errors(&task, &trials);
+    check_heavy_tailed(&SOFTMAX_256, &errors);
+    // Four standard errors of the difference of the medians of 15 and of 40 draws, which are 1.25
+    // of the means'; the deviation without the tail is (q90 - q10) / 2.56.
+    let (row, median) = (&SOFTMAX_256, 0.1683);
+    let deviation = (row.q90 - row.q10) / 2.56;
+    let allowed = 4.0 * 1.25 * deviation * (1.0f64 / 15.0 + 1.0 / 40.0).sqrt();
+    errors.sort_by(f64::total_cmp);
+    assert!((errors[7] - median).abs() <= allowed, "median of {errors:?}, in PyTorch {median}");
 }
 
 #[test]

@@ -50,8 +50,9 @@ cargo test --lib --bins --tests --examples --no-fail-fast -- --show-output 2>&1 
 step "cargo test --doc"
 cargo test --doc
 
+# Private items too: a room explains itself by links to its files.
 step "cargo doc"
-RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps
+RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --quiet --no-deps --document-private-items
 
 step "result"
 printf 'skipped tests: %s\n' "$(grep -c '^skipped:' "$log" || true)"
