@@ -5,7 +5,7 @@ use super::dense::{
 };
 use super::lanes::{Block, Isa, LANES, blocks, floats_mut};
 use super::network::{Layer, Network, row_stride};
-use super::products::Matrix;
+use super::products::Samples;
 use super::sgd::Rule;
 use super::softmax_xent::{Logits, Score, Train};
 use crate::data::Part;
@@ -167,7 +167,7 @@ impl Batch {
         dropout: impl Fn(usize) -> Option<Dropout>,
     ) {
         let samples_stride = self.samples_stride();
-        let mut inputs = Matrix { blocks: &self.pixels, stride: row_stride(self.inputs) };
+        let mut inputs = Samples { blocks: &self.pixels, stride: row_stride(self.inputs) };
         for (index, (hidden, layer)) in self.hidden.iter_mut().zip(&network.layers).enumerate() {
             let stride = hidden.stride;
             let out = floats_mut(&mut hidden.values);
@@ -181,7 +181,7 @@ impl Batch {
                 samples,
                 dropout: dropout(index),
             });
-            inputs = Matrix { blocks: &hidden.values, stride };
+            inputs = Samples { blocks: &hidden.values, stride };
         }
         if let Some(layer) = network.layers.last() {
             let out = &mut self.output.logits[..];
@@ -214,7 +214,7 @@ impl Batch {
                 out: &mut part.delta,
                 stride: part.stride,
             });
-            let inputs = Matrix { blocks: &part.values, stride: part.stride };
+            let inputs = Samples { blocks: &part.values, stride: part.stride };
             let ahead = &mut *ahead;
             isa.run(Learn { layer: upper, inputs, samples, delta, delta_stride, rule, ahead });
             if index > 0 {
@@ -230,7 +230,7 @@ impl Batch {
             above = (layer, &part.delta, part.stride, &part.delta_t);
         }
         let (layer, delta, delta_stride, _) = above;
-        let inputs = Matrix { blocks: pixels, stride: row_stride(self.inputs) };
+        let inputs = Samples { blocks: pixels, stride: row_stride(self.inputs) };
         isa.run(Learn { layer, inputs, samples, delta, delta_stride, rule, ahead });
     }
 }

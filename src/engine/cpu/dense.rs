@@ -4,7 +4,8 @@ use super::elementwise::activate;
 use super::lanes::{Block, Kernel, LANES, Lanes, blocks, floats, floats_mut, prefetch_far};
 use super::network::Layer;
 use super::products::{
-    Ahead, DotEpilogue, Matrix, Nothing, Order, Outer, OuterEpilogue, dot_product, outer_product,
+    Ahead, DotEpilogue, Nothing, Outer, OuterEpilogue, Samples, dot_product, for_each_index,
+    outer_product,
 };
 use super::sgd::{Rule, Update};
 use crate::model::Hidden;
@@ -67,7 +68,7 @@ impl Ahead for &mut NextBatch<'_> {
 /// `z = W x + b` of a batch.
 pub struct Forward<'a, A> {
     pub layer: &'a Layer,
-    pub inputs: Matrix<'a>,
+    pub inputs: Samples<'a>,
     pub samples: usize,
     pub out: &'a mut [f32],
     pub layout: Layout,
@@ -218,7 +219,6 @@ impl Kernel for InputGradient<'_> {
             b: layer.weights(),
             columns: blocks(layer.shape.inputs),
             depth: layer.shape.outputs,
-            order: Order::ColumnsOuter,
         };
         outer_product(lanes, outer, &mut Nothing, &mut epilogue);
     }
@@ -232,26 +232,28 @@ struct TimesSlope<'a> {
 
 impl OuterEpilogue for TimesSlope<'_> {
     #[inline(always)]
-    fn finish<L: Lanes, const N: usize>(
+    fn finish<L: Lanes, const M: usize, const N: usize>(
         &mut self,
         lanes: L,
         row: usize,
-        block: usize,
-        gradients: [L::F; N],
+        column: usize,
+        gradients: [[L::F; N]; M],
     ) {
-        let first = row * self.stride + block;
-        let (slopes, out) = (&self.slopes[first..][..N], &mut self.out[first..][..N]);
-        for n in 0..N {
-            let product = lanes.mul(gradients[n], lanes.load(&slopes[n]));
-            lanes.store(lanes.flush(product), &mut out[n]);
-        }
+        for_each_index!(m < M, {
+            let first = (row + m) * self.stride + column;
+            let (slopes, out) = (&self.slopes[first..][..N], &mut self.out[first..][..N]);
+            for n in 0..N {
+                let product = lanes.mul(gradients[m][n], lanes.load(&slopes[n]));
+                lanes.store(lanes.flush(product), &mut out[n]);
+            }
+        });
     }
 }
 
 /// The gradients of a layer's weights and biases, and their update.
 pub struct Learn<'a, A> {
     pub layer: &'a mut Layer,
-    pub inputs: Matrix<'a>,
+    pub inputs: Samples<'a>,
     pub samples: usize,
     /// `samples x delta_stride` blocks: the loss's gradient at the layer's output.
     pub delta: &'a [Block],
@@ -280,7 +282,6 @@ impl<A: Ahead> Kernel for Learn<'_, A> {
             b: inputs,
             columns,
             depth: samples,
-            order: Order::RowsOuter,
         };
         outer_product(lanes, outer, &mut ahead, &mut update);
 

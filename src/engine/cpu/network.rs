@@ -1,7 +1,7 @@
 //! One trial's weights and momentum, padded for the lanes.
 
-use super::lanes::{Block, blocks, floats, floats_mut};
-use super::products::Matrix;
+use super::lanes::{Block, LANES, blocks, floats, floats_mut};
+use super::products::Weights;
 use crate::model::{Linear, Parameters, Shape};
 
 /// Blocks from a row to the next for rows of `len` floats: odd, so that the rows of a power-of-two
@@ -10,12 +10,18 @@ pub fn row_stride(len: usize) -> usize {
     blocks(len) | 1
 }
 
+/// Blocks from a block of inputs to the next in the weights of so many outputs: odd for the same
+/// reason, but for a few outputs, which cannot collide and should stay small.
+fn weight_stride(outputs: usize) -> usize {
+    if outputs < 32 { outputs } else { outputs | 1 }
+}
+
 /// A layer's parameters. What pads a row is zero and stays zero.
 pub struct Layer {
     pub shape: Shape,
-    /// Blocks from a row of `weight` to the next.
+    /// Blocks from a block of inputs to the next.
     pub stride: usize,
-    /// `outputs x stride` blocks.
+    /// As [`Weights`].
     pub weight: Vec<Block>,
     /// `outputs` floats.
     pub bias: Vec<Block>,
@@ -25,8 +31,8 @@ pub struct Layer {
 }
 
 impl Layer {
-    pub fn weights(&self) -> Matrix<'_> {
-        Matrix { blocks: &self.weight, stride: self.stride }
+    pub fn weights(&self) -> Weights<'_> {
+        Weights { blocks: &self.weight, stride: self.stride }
     }
 }
 
@@ -41,10 +47,12 @@ impl Network {
         let velocity = |len| vec![Block::ZERO; if momentum { len } else { 0 }];
         let layers = parameters.layers.iter().map(|linear| {
             let Shape { inputs, outputs } = linear.shape;
-            let stride = row_stride(inputs);
-            let mut weight = vec![Block::ZERO; outputs * stride];
-            for (row, values) in weight.chunks_mut(stride).zip(linear.weight.chunks(inputs)) {
-                floats_mut(row)[..inputs].copy_from_slice(values);
+            let stride = weight_stride(outputs);
+            let mut weight = vec![Block::ZERO; blocks(inputs) * stride];
+            for (output, row) in linear.weight.chunks(inputs).enumerate() {
+                for (column, values) in row.chunks(LANES).enumerate() {
+                    weight[column * stride + output].0[..values.len()].copy_from_slice(values);
+                }
             }
             let mut bias = vec![Block::ZERO; blocks(outputs)];
             floats_mut(&mut bias)[..outputs].copy_from_slice(&linear.bias);
@@ -64,12 +72,13 @@ impl Network {
     pub fn parameters(&self) -> Parameters {
         let layers = self.layers.iter().map(|layer| {
             let Shape { inputs, outputs } = layer.shape;
-            let rows = layer.weight.chunks(layer.stride);
-            Linear {
-                shape: layer.shape,
-                weight: rows.flat_map(|row| floats(row)[..inputs].iter().copied()).collect(),
-                bias: floats(&layer.bias)[..outputs].to_vec(),
+            let mut weight = Vec::with_capacity(outputs * inputs);
+            for output in 0..outputs {
+                let row = layer.weight[output..].iter().step_by(layer.stride);
+                weight.extend(row.flat_map(|block| block.0).take(inputs));
             }
+            let bias = floats(&layer.bias)[..outputs].to_vec();
+            Linear { shape: layer.shape, weight, bias }
         });
         Parameters { layers: layers.collect() }
     }

@@ -1,29 +1,69 @@
 //! The two matrix products of training, with what follows them fused into their epilogues.
 //!
-//! Every matrix lies row-major with rows padded to blocks of sixteen, and lanes run along a row:
-//!
 //! - [`dot_product`], forward: `z[b][o] = sum_i x[b][i] w[o][i]`, lanes along what is summed;
 //! - [`outer_product`], both backward products: `c[m][n] = sum_k a[k][m] b[k][n]`, lanes along `n`.
 //!
-//! So one layout of the weights, PyTorch's own `[output][input]`, serves all three without being
-//! transposed or packed, and ten classes fill registers as well as sixteen would. A result never
-//! depends on how the matrix was cut into tiles: each is one chain of fused multiply-adds in
-//! ascending order (for the dot product, sixteen chains and `fold`'s tree).
+//! Lanes always run along a layer's inputs, so ten classes fill registers as well as sixteen would,
+//! and one layout of the weights serves all three products without being transposed or packed. A
+//! result never depends on how the matrix was cut into tiles: each is one chain of fused
+//! multiply-adds in ascending order (for the dot product, sixteen chains and `fold`'s tree).
 
 use super::lanes::{Block, Kernel, Lanes};
 
-/// A padded matrix to read: row `r` begins at `blocks[r * stride]`.
+/// A batch's values: sample `b`, inputs `16 i ..` is `blocks[b * stride + i]`.
 #[derive(Clone, Copy)]
-pub struct Matrix<'a> {
+pub struct Samples<'a> {
     pub blocks: &'a [Block],
-    /// Blocks from a row to the next.
+    /// Blocks from a sample to the next.
     pub stride: usize,
 }
 
-impl<'a> Matrix<'a> {
+/// A layer's weights: output `o`, inputs `16 i ..` is `blocks[i * stride + o]`.
+///
+/// The outputs of one block of inputs lie side by side: a tile reads them at constant distances
+/// from one address, and a gradient's pass over the outputs is a walk through memory in order.
+#[derive(Clone, Copy)]
+pub struct Weights<'a> {
+    pub blocks: &'a [Block],
+    /// Blocks from a block of inputs to the next: the outputs, or one more.
+    pub stride: usize,
+}
+
+/// A matrix that an outer product reads by rows of `N` blocks.
+pub trait Right: Copy {
+    /// Columns `column .. column + N` (in blocks) of the first `depth` rows.
+    fn rows<const N: usize>(self, column: usize, depth: usize) -> impl Iterator<Item = [Block; N]>;
+}
+
+impl Right for Samples<'_> {
+    /// A row is a sample.
     #[inline(always)]
-    fn row(self, row: usize, len: usize) -> &'a [Block] {
-        &self.blocks[row * self.stride..][..len]
+    fn rows<const N: usize>(self, column: usize, depth: usize) -> impl Iterator<Item = [Block; N]> {
+        let mut rest = &self.blocks[column..];
+        (0..depth).map(move |_| {
+            let row = *first_chunk(rest);
+            rest = rest.get(self.stride..).unwrap_or_default();
+            row
+        })
+    }
+}
+
+impl Right for Weights<'_> {
+    /// A row is an output.
+    #[inline(always)]
+    fn rows<const N: usize>(self, column: usize, depth: usize) -> impl Iterator<Item = [Block; N]> {
+        let columns: [&[Block]; N] =
+            std::array::from_fn(|n| &self.blocks[(column + n) * self.stride..][..depth]);
+        (0..depth).map(move |k| std::array::from_fn(|n| columns[n][k]))
+    }
+}
+
+/// The first `N` items of what a caller made long enough.
+#[inline(always)]
+fn first_chunk<T, const N: usize>(slice: &[T]) -> &[T; N] {
+    match slice.first_chunk() {
+        Some(chunk) => chunk,
+        None => unreachable!("a tile ends inside its matrix"),
     }
 }
 
@@ -42,6 +82,23 @@ impl Ahead for Nothing {
     fn ask(&mut self) {}
 }
 
+/// Repeats an expression for `$m` from 0 to `$count` (14 at most), each time with a constant.
+///
+/// A loop with a large body is not unrolled, and one index that is not a constant keeps the whole
+/// array in memory instead of registers.
+macro_rules! for_each_index {
+    ($m:ident < $count:ident, $body:expr) => {
+        for_each_index!(@ $m $count $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    };
+    (@ $m:ident $count:ident $body:expr, $($index:literal)*) => {
+        $(if $index < $count {
+            let $m = $index;
+            $body;
+        })*
+    };
+}
+pub(super) use for_each_index;
+
 /// Cuts `0..total` into ranges of nearly equal length, `most` at the most: `(start, length)`.
 #[inline(always)]
 fn cut(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
@@ -55,27 +112,14 @@ macro_rules! call_tile {
     ($lanes:expr, $size:expr, $tile:ident $fields:tt, $($m:literal: $($n:literal)*;)*) => {
         match $size {
             // A tile that this instruction set has no registers for is not compiled.
-            $($(($m, $n) if $tile::<$m, $n, ()>::fits::<L>() => {
+            $($(($m, $n) if $tile::fits::<L>($m, $n) => {
                 $lanes.call(call_tile!(@make $tile $m $n $fields))
             })*)*
             other => unreachable!("no tile of shape {other:?}"),
         }
     };
     (@make $tile:ident $m:literal $n:literal { $($field:ident),* }) => {
-        $tile::<$m, $n, _> { $($field),* }
-    };
-}
-
-/// Repeats an expression for `$m` from 0 to `$count` (14 at most), each time with a constant.
-macro_rules! for_each_index {
-    ($m:ident < $count:ident, $body:expr) => {
-        for_each_index!(@ $m $count $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
-    };
-    (@ $m:ident $count:ident $body:expr, $($index:literal)*) => {
-        $(if $index < $count {
-            let $m = $index;
-            $body;
-        })*
+        $tile::<$m, $n, _, _> { $($field),* }
     };
 }
 
@@ -91,8 +135,8 @@ pub trait DotEpilogue {
 #[inline(always)]
 pub fn dot_product<L: Lanes>(
     lanes: L,
-    (x, samples): (Matrix<'_>, usize),
-    (w, outputs): (Matrix<'_>, usize),
+    (x, samples): (Samples<'_>, usize),
+    (w, outputs): (Weights<'_>, usize),
     depth: usize,
     ahead: &mut impl Ahead,
     epilogue: &mut impl DotEpilogue,
@@ -115,30 +159,32 @@ pub fn dot_product<L: Lanes>(
 }
 
 /// `M` rows of `x` from `b` on times `N` rows of `w` from `o` on.
-struct DotTile<'a, const M: usize, const N: usize, E> {
-    x: Matrix<'a>,
+struct DotTile<'a, const M: usize, const N: usize, W, E> {
+    x: Samples<'a>,
     b: usize,
-    w: Matrix<'a>,
+    w: W,
     o: usize,
     depth: usize,
     epilogue: E,
 }
 
-impl<const M: usize, const N: usize> DotTile<'_, M, N, ()> {
+impl DotTile<'_, 0, 0, (), ()> {
     #[inline(always)]
-    fn fits<L: Lanes>() -> bool {
-        M * N <= L::DOT.0 * L::DOT.1
+    fn fits<L: Lanes>(m: usize, n: usize) -> bool {
+        m * n <= L::DOT.0 * L::DOT.1
     }
 }
 
-impl<const M: usize, const N: usize, E: DotEpilogue> Kernel for DotTile<'_, M, N, &mut E> {
+impl<const M: usize, const N: usize, E: DotEpilogue> Kernel
+    for DotTile<'_, M, N, Weights<'_>, &mut E>
+{
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let DotTile { x, b, w, o, depth, epilogue } = self;
-        let x: [&[Block]; M] = std::array::from_fn(|m| x.row(b + m, depth));
-        let w: [&[Block]; N] = std::array::from_fn(|n| w.row(o + n, depth));
+        let x: [&[Block]; M] = std::array::from_fn(|m| &x.blocks[(b + m) * x.stride..][..depth]);
+        let mut w_rest = &w.blocks[o..];
         let zero = lanes.splat(0.0);
         let mut sums = [[zero; N]; M];
         for i in 0..depth {
@@ -146,12 +192,14 @@ impl<const M: usize, const N: usize, E: DotEpilogue> Kernel for DotTile<'_, M, N
             for m in 0..M {
                 left[m] = lanes.load(&x[m][i]);
             }
+            let right = first_chunk::<_, N>(w_rest);
             for n in 0..N {
-                let right = lanes.load(&w[n][i]);
+                let right = lanes.load(&right[n]);
                 for m in 0..M {
                     sums[m][n] = lanes.fma(left[m], right, sums[m][n]);
                 }
             }
+            w_rest = w_rest.get(w.stride..).unwrap_or_default();
         }
         // Sums across lanes, sixteen vectors at a time, then four; places past the end stay zero.
         let mut tile = [[0.0; N]; M];
@@ -182,137 +230,91 @@ impl<const M: usize, const N: usize, E: DotEpilogue> Kernel for DotTile<'_, M, N
     }
 }
 
-/// Which operand of an outer product stays in the near cache while the other passes by.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// All columns of a few rows, then the next rows: the result is walked row by row.
-    RowsOuter,
-    /// All rows of a few columns, then the next columns: a narrow strip of `b` is used up at once.
-    ColumnsOuter,
-}
-
-/// What becomes of a finished tile of an outer product, a row at a time.
+/// What becomes of a finished tile of an outer product.
 pub trait OuterEpilogue {
-    /// `values` are the blocks `c[row][block..][..N]`.
-    fn finish<L: Lanes, const N: usize>(
+    /// `tile[m][n]` is block `column + n` of row `row + m`.
+    fn finish<L: Lanes, const M: usize, const N: usize>(
         &mut self,
         lanes: L,
         row: usize,
-        block: usize,
-        values: [L::F; N],
+        column: usize,
+        tile: [[L::F; N]; M],
     );
-    /// Called for places of the result some time before they are finished.
-    #[inline(always)]
-    fn expect(&self, _row: usize, _block: usize) {}
 }
 
 /// `c[m][n] = sum_k a[k * lda + m] * b[k][n]`: `rows` values of `m`, `columns` blocks of `n`.
 #[derive(Clone, Copy)]
-pub struct Outer<'a> {
+pub struct Outer<'a, B> {
     pub a: &'a [f32],
     pub lda: usize,
     pub rows: usize,
-    pub b: Matrix<'a>,
+    pub b: B,
     pub columns: usize,
     pub depth: usize,
-    pub order: Order,
 }
 
-/// Computes an outer product and hands each finished block to the epilogue.
+/// Computes an outer product, all rows of a few columns and then the next columns, so that a narrow
+/// strip of `b` stays in the near cache; hands each finished tile to the epilogue.
 #[inline(always)]
-pub fn outer_product<L: Lanes>(
+pub fn outer_product<L: Lanes, B: Right>(
     lanes: L,
-    outer: Outer<'_>,
+    outer: Outer<'_, B>,
     ahead: &mut impl Ahead,
     epilogue: &mut impl OuterEpilogue,
 ) {
-    let (rows, columns) = (cut(outer.rows, L::OUTER.0), cut(outer.columns, L::OUTER.1));
     // Loops and not closures: what a closure does with vectors may end up compiled without them.
-    match outer.order {
-        Order::RowsOuter => {
-            for row in rows {
-                for column in cut(outer.columns, L::OUTER.1) {
-                    ahead.ask();
-                    outer_tile(lanes, outer, row, column, epilogue);
-                }
-            }
-        }
-        Order::ColumnsOuter => {
-            for column in columns {
-                for row in cut(outer.rows, L::OUTER.0) {
-                    ahead.ask();
-                    outer_tile(lanes, outer, row, column, epilogue);
-                }
-            }
+    for (column, n) in cut(outer.columns, L::OUTER.1) {
+        for (row, m) in cut(outer.rows, L::OUTER.0) {
+            ahead.ask();
+            let epilogue = &mut *epilogue;
+            call_tile!(lanes, (m, n), OuterTile { outer, row, column, epilogue },
+                1: 1 2; 2: 1 2; 3: 1 2; 4: 1 2; 5: 1 2; 6: 1 2; 7: 1 2;
+                8: 1 2; 9: 1 2; 10: 1 2; 11: 1 2; 12: 1 2; 13: 1 2; 14: 1 2;
+            );
         }
     }
 }
 
-#[inline(always)]
-fn outer_tile<L: Lanes>(
-    lanes: L,
-    outer: Outer<'_>,
-    (row, m): (usize, usize),
-    (column, n): (usize, usize),
-    epilogue: &mut impl OuterEpilogue,
-) {
-    call_tile!(lanes, (m, n), OuterTile { outer, row, column, epilogue },
-        1: 1 2; 2: 1 2; 3: 1 2; 4: 1 2; 5: 1 2; 6: 1 2; 7: 1 2;
-        8: 1 2; 9: 1 2; 10: 1 2; 11: 1 2; 12: 1 2; 13: 1 2; 14: 1 2;
-    );
-}
-
 /// `M` rows and `N` blocks of an outer product.
-struct OuterTile<'a, const M: usize, const N: usize, E> {
-    outer: Outer<'a>,
+struct OuterTile<'a, const M: usize, const N: usize, B, E> {
+    outer: Outer<'a, B>,
     row: usize,
     column: usize,
     epilogue: E,
 }
 
-impl<const M: usize, const N: usize> OuterTile<'_, M, N, ()> {
+impl OuterTile<'_, 0, 0, (), ()> {
     #[inline(always)]
-    fn fits<L: Lanes>() -> bool {
-        M <= L::OUTER.0 && N <= L::OUTER.1
+    fn fits<L: Lanes>(m: usize, n: usize) -> bool {
+        m <= L::OUTER.0 && n <= L::OUTER.1
     }
 }
 
-impl<const M: usize, const N: usize, E: OuterEpilogue> Kernel for OuterTile<'_, M, N, &mut E> {
+impl<const M: usize, const N: usize, B: Right, E: OuterEpilogue> Kernel
+    for OuterTile<'_, M, N, B, &mut E>
+{
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let OuterTile { outer, row, column, epilogue } = self;
-        let Outer { a, lda, b, depth, columns, .. } = outer;
-        if column + N < columns {
-            for m in 0..M {
-                epilogue.expect(row + m, column + N); // the tile after this one
-            }
-        }
         let zero = lanes.splat(0.0);
         let mut sums = [[zero; N]; M];
-        // Slices that are cut shorter row by row: no product, no division, one comparison each.
-        let (mut left, mut right) = (&a[row..], &b.blocks[column..]);
-        for _ in 0..depth {
-            let (Some(values), Some(blocks)) = (left.first_chunk::<M>(), right.first_chunk::<N>())
-            else {
-                unreachable!("a tile ends inside its matrix");
-            };
+        let mut a = &outer.a[row..];
+        for right in outer.b.rows::<N>(column, outer.depth) {
+            let left = first_chunk::<_, M>(a);
             let mut loaded = [zero; N];
             for n in 0..N {
-                loaded[n] = lanes.load(&blocks[n]);
+                loaded[n] = lanes.load(&right[n]);
             }
             for m in 0..M {
-                let value = lanes.splat(values[m]);
+                let value = lanes.splat(left[m]);
                 for n in 0..N {
                     sums[m][n] = lanes.fma(value, loaded[n], sums[m][n]);
                 }
             }
-            left = left.get(lda..).unwrap_or_default();
-            right = right.get(b.stride..).unwrap_or_default();
+            a = a.get(outer.lda..).unwrap_or_default();
         }
-        // By hand: a loop with this body is not unrolled, and one index that is not a constant
-        // keeps all the sums in memory instead of registers.
-        for_each_index!(m < M, epilogue.finish(lanes, row + m, column, sums[m]));
+        epilogue.finish(lanes, row, column, sums);
     }
 }

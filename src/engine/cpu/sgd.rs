@@ -1,8 +1,8 @@
 //! The SGD update, as `torch.optim.SGD` does it, fused to the end of the weight gradient's product.
 
 use super::elementwise::flush;
-use super::lanes::{Block, Lanes, prefetch};
-use super::products::OuterEpilogue;
+use super::lanes::{Block, Lanes};
+use super::products::{OuterEpilogue, for_each_index};
 
 /// One step's update of a parameter `w` with gradient `g` and velocity `v`:
 ///
@@ -37,52 +37,44 @@ impl Rule {
 /// The epilogue that updates weights where the tile of their gradient stands in registers.
 pub struct Update<'a> {
     pub rule: Rule,
-    /// `outputs x stride` blocks.
+    /// As [`Weights`](super::products::Weights).
     pub weight: &'a mut [Block],
     /// As `weight`; empty without momentum.
     pub velocity: &'a mut [Block],
-    /// Blocks from a row to the next.
     pub stride: usize,
 }
 
 impl OuterEpilogue for Update<'_> {
     #[inline(always)]
-    fn finish<L: Lanes, const N: usize>(
+    fn finish<L: Lanes, const M: usize, const N: usize>(
         &mut self,
         lanes: L,
         row: usize,
-        block: usize,
-        gradients: [L::F; N],
+        column: usize,
+        gradients: [[L::F; N]; M],
     ) {
-        let (rule, first) = (self.rule, row * self.stride + block);
-        let weight = &mut self.weight[first..][..N];
-        if rule.momentum > 0.0 {
-            let velocity = &mut self.velocity[first..][..N];
-            for n in 0..N {
-                rule.step_with_momentum(lanes, &mut weight[n], gradients[n], &mut velocity[n]);
+        let rule = self.rule;
+        for_each_index!(n < N, {
+            let first = (column + n) * self.stride + row;
+            let weight = &mut self.weight[first..][..M];
+            if rule.momentum > 0.0 {
+                let velocity = &mut self.velocity[first..][..M];
+                for_each_index!(m < M, {
+                    let w = lanes.load(&weight[m]);
+                    let g = rule.decayed(lanes, w, gradients[m][n]);
+                    let g = rule.with_momentum(lanes, g, &mut velocity[m]);
+                    rule.descend(lanes, w, g, &mut weight[m]);
+                });
+            } else {
+                for_each_index!(m < M, {
+                    let w = lanes.load(&weight[m]);
+                    let g = rule.decayed(lanes, w, gradients[m][n]);
+                    rule.descend(lanes, w, g, &mut weight[m]);
+                });
             }
-        } else {
-            for n in 0..N {
-                let w = lanes.load(&weight[n]);
-                let g = rule.decayed(lanes, w, gradients[n]);
-                rule.descend(lanes, w, g, &mut weight[n]);
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn expect(&self, row: usize, block: usize) {
-        // Weights that lie in the first two caches are there already.
-        if self.weight.len() >= FAR {
-            let place = row * self.stride + block;
-            self.weight.get(place..).into_iter().flatten().take(2).for_each(prefetch);
-            self.velocity.get(place..).into_iter().flatten().take(2).for_each(prefetch);
-        }
+        });
     }
 }
-
-/// Blocks of weights from which on they are prefetched: 256 KiB.
-const FAR: usize = 4096;
 
 impl Rule {
     /// `g + weight_decay * w`
@@ -91,15 +83,13 @@ impl Rule {
         if self.weight_decay > 0.0 { lanes.fma(lanes.splat(self.weight_decay), w, g) } else { g }
     }
 
+    /// Takes the gradient into the velocity; returns what to step along.
     #[inline(always)]
-    fn step_with_momentum<L: Lanes>(&self, lanes: L, w: &mut Block, g: L::F, v: &mut Block) {
+    fn with_momentum<L: Lanes>(&self, lanes: L, g: L::F, velocity: &mut Block) -> L::F {
         let momentum = lanes.splat(self.momentum);
-        let weight = lanes.load(w);
-        let g = self.decayed(lanes, weight, g);
-        let velocity = lanes.flush(lanes.fma(momentum, lanes.load(v), g));
-        lanes.store(velocity, v);
-        let g = if self.nesterov { lanes.fma(momentum, velocity, g) } else { velocity };
-        self.descend(lanes, weight, g, w);
+        let v = lanes.flush(lanes.fma(momentum, lanes.load(velocity), g));
+        lanes.store(v, velocity);
+        if self.nesterov { lanes.fma(momentum, v, g) } else { v }
     }
 
     /// `w - learning_rate * g`
