@@ -1,11 +1,11 @@
 //! A batch's way through a network: forward, loss, backward and update, or forward and score.
 
 use super::dense::{
-    Activate, Dropout, Forward, Gather, InputGradient, Layout, Learn, NextBatch, Transpose,
+    Activate, Dropout, Forward, Gather, InputGradient, Layout, Learn, NextBatch, PIXEL, Transpose,
 };
 use super::lanes::{Block, Isa, LANES, blocks, floats_mut};
 use super::network::{Layer, Network, row_stride};
-use super::products::Samples;
+use super::products::{Left, Pixels, Right, Samples};
 use super::sgd::Rule;
 use super::softmax_xent::{Logits, Score, Train};
 use crate::data::Part;
@@ -102,30 +102,30 @@ impl Batch {
 
     /// One step of SGD; returns the sum of the samples' losses, before the update.
     pub fn train(&mut self, network: &mut Network, part: Part<'_>, step: &Step<'_>) -> f64 {
-        self.gather(part, step.samples);
-        let (pixels, inputs, samples) = (part.pixels, self.inputs, step.next);
-        let mut next = NextBatch { pixels, inputs, samples };
-        self.forward(network, step.samples.len(), &mut next, |layer| {
+        let dropout = |layer| {
             let stream = Stream::new(step.seed, Purpose::Dropout(layer as u16), step.trial);
             Some(Dropout { stream, first: step.before })
-        });
-        let stride = self.samples_stride();
-        let output = &mut self.output;
-        let loss = self.isa.run(Train {
-            logits: Logits { values: &output.logits, stride, classes: output.classes },
-            labels: &self.labels[..step.samples.len()],
-            smoothing: step.smoothing,
-            delta_t: &mut output.delta_t,
-            delta: floats_mut(&mut output.delta),
-            delta_stride: output.stride * LANES,
-        });
-        self.backward(network, step.samples.len(), step.rule, &mut next);
-        loss
-    }
-
-    /// The most samples that a batch may have.
-    pub fn capacity(&self) -> usize {
-        self.capacity
+        };
+        let mut next = NextBatch::new(part, self.inputs, step.next);
+        let next = &mut next;
+        self.take_labels(part, step.samples);
+        if self.reads_bytes() {
+            let rows = rows_of(part, self.inputs, step.samples);
+            let inputs = Pixels { rows: &rows };
+            self.forward(network, inputs, step.samples.len(), next, dropout);
+            let loss = self.loss(step);
+            self.backward(network, inputs, step, next);
+            loss
+        } else {
+            self.gather(part, step.samples);
+            let pixels = std::mem::take(&mut self.pixels);
+            let inputs = Samples { blocks: &pixels, stride: row_stride(self.inputs) };
+            self.forward(network, inputs, step.samples.len(), next, dropout);
+            let loss = self.loss(step);
+            self.backward(network, inputs, step, next);
+            self.pixels = pixels;
+            loss
+        }
     }
 
     /// Scores samples: adds their losses to `total` and returns their predicted classes.
@@ -136,12 +136,21 @@ impl Batch {
         samples: &[u32],
         total: &mut f64,
     ) -> &[u32] {
-        self.gather(part, samples);
-        let mut next = NextBatch { pixels: &[], inputs: self.inputs, samples: &[] };
-        self.forward(network, samples.len(), &mut next, |_| None);
+        let mut next = NextBatch::new(part, self.inputs, &[]);
+        self.take_labels(part, samples);
+        if self.reads_bytes() {
+            let rows = rows_of(part, self.inputs, samples);
+            self.forward(network, Pixels { rows: &rows }, samples.len(), &mut next, |_| None);
+        } else {
+            self.gather(part, samples);
+            let pixels = std::mem::take(&mut self.pixels);
+            let inputs = Samples { blocks: &pixels, stride: row_stride(self.inputs) };
+            self.forward(network, inputs, samples.len(), &mut next, |_| None);
+            self.pixels = pixels;
+        }
         let logits = Logits {
             values: &self.output.logits,
-            stride: self.capacity.next_multiple_of(LANES),
+            stride: self.samples_stride(),
             classes: self.output.classes,
         };
         let predicted = &mut self.predicted[..samples.len()];
@@ -150,29 +159,44 @@ impl Batch {
         predicted
     }
 
-    fn gather(&mut self, part: Part<'_>, samples: &[u32]) {
-        let stride = row_stride(self.inputs);
-        let (pixels, inputs, out) = (part.pixels, self.inputs, &mut self.pixels[..]);
-        self.isa.run(Gather { pixels, inputs, batch: samples, out, stride });
+    /// The most samples that a batch may have.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Whether the first layer reads pixels where they lie: where it is the only one, so that they
+    /// are read once each way, and where a sample is whole blocks. It changes no number.
+    fn reads_bytes(&self) -> bool {
+        self.hidden.is_empty() && self.inputs.is_multiple_of(LANES)
+    }
+
+    fn take_labels(&mut self, part: Part<'_>, samples: &[u32]) {
         for (label, sample) in self.labels.iter_mut().zip(samples) {
             *label = part.labels[*sample as usize];
         }
     }
 
+    fn gather(&mut self, part: Part<'_>, samples: &[u32]) {
+        let (inputs, stride) = (self.inputs, row_stride(self.inputs));
+        let out = &mut self.pixels[..];
+        self.isa.run(Gather { pixels: part.pixels, inputs, batch: samples, out, stride });
+    }
+
     fn forward(
         &mut self,
         network: &Network,
+        pixels: impl Left,
         samples: usize,
         ahead: &mut NextBatch<'_>,
         dropout: impl Fn(usize) -> Option<Dropout>,
     ) {
         let samples_stride = self.samples_stride();
-        let mut inputs = Samples { blocks: &self.pixels, stride: row_stride(self.inputs) };
+        let mut below: Option<Samples<'_>> = None;
         for (index, (hidden, layer)) in self.hidden.iter_mut().zip(&network.layers).enumerate() {
             let stride = hidden.stride;
-            let out = floats_mut(&mut hidden.values);
-            let layout = Layout::SampleRows(stride * LANES);
-            self.isa.run(Forward { layer, inputs, samples, out, layout, ahead: &mut *ahead });
+            let (out, layout) =
+                (floats_mut(&mut hidden.values), Layout::SampleRows(stride * LANES));
+            forward_layer(self.isa, layer, (pixels, below), samples, out, layout, ahead);
             self.isa.run(Activate {
                 hidden: hidden.layer,
                 values: &mut hidden.values,
@@ -181,29 +205,42 @@ impl Batch {
                 samples,
                 dropout: dropout(index),
             });
-            inputs = Samples { blocks: &hidden.values, stride };
+            below = Some(Samples { blocks: &hidden.values, stride });
         }
         if let Some(layer) = network.layers.last() {
-            let out = &mut self.output.logits[..];
-            let layout = Layout::OutputRows(samples_stride);
-            self.isa.run(Forward { layer, inputs, samples, out, layout, ahead: &mut *ahead });
+            let (out, layout) = (&mut self.output.logits[..], Layout::OutputRows(samples_stride));
+            forward_layer(self.isa, layer, (pixels, below), samples, out, layout, ahead);
         }
+    }
+
+    fn loss(&mut self, step: &Step<'_>) -> f64 {
+        let stride = self.samples_stride();
+        let output = &mut self.output;
+        self.isa.run(Train {
+            logits: Logits { values: &output.logits, stride, classes: output.classes },
+            labels: &self.labels[..step.samples.len()],
+            smoothing: step.smoothing,
+            delta_t: &mut output.delta_t,
+            delta: floats_mut(&mut output.delta),
+            delta_stride: output.stride * LANES,
+        })
     }
 
     fn backward(
         &mut self,
         network: &mut Network,
-        samples: usize,
-        rule: Rule,
+        pixels: impl Right,
+        step: &Step<'_>,
         ahead: &mut NextBatch<'_>,
     ) {
-        let Batch { isa, pixels, hidden, output, .. } = self;
-        let samples_stride = self.capacity.next_multiple_of(LANES);
+        let samples_stride = self.samples_stride();
+        let Batch { isa, hidden, output, .. } = self;
+        let (samples, rule) = (step.samples.len(), step.rule);
         let Some((last, below)) = network.layers.split_last_mut() else { return };
 
         // The output layer's delta stands already; each hidden layer's is made by the one above it.
-        let mut above: (&mut Layer, &[Block], usize, &[f32]) =
-            (last, &output.delta, output.stride, &output.delta_t);
+        let mut above: (&mut Layer, &mut [Block], usize, &[f32]) =
+            (last, &mut output.delta, output.stride, &output.delta_t);
         for (index, (part, layer)) in hidden.iter_mut().zip(below).enumerate().rev() {
             let (upper, delta, delta_stride, delta_t) = above;
             isa.run(InputGradient {
@@ -215,8 +252,17 @@ impl Batch {
                 stride: part.stride,
             });
             let inputs = Samples { blocks: &part.values, stride: part.stride };
-            let ahead = &mut *ahead;
-            isa.run(Learn { layer: upper, inputs, samples, delta, delta_stride, rule, ahead });
+            let (layer_above, scale, ahead) = (upper, 1.0, &mut *ahead);
+            isa.run(Learn {
+                layer: layer_above,
+                inputs,
+                scale,
+                samples,
+                delta,
+                delta_stride,
+                rule,
+                ahead,
+            });
             if index > 0 {
                 isa.run(Transpose {
                     from: &part.delta,
@@ -227,10 +273,37 @@ impl Batch {
                     stride: samples_stride,
                 });
             }
-            above = (layer, &part.delta, part.stride, &part.delta_t);
+            above = (layer, &mut part.delta, part.stride, &part.delta_t);
         }
         let (layer, delta, delta_stride, _) = above;
-        let inputs = Samples { blocks: pixels, stride: row_stride(self.inputs) };
-        isa.run(Learn { layer, inputs, samples, delta, delta_stride, rule, ahead });
+        let (inputs, scale) = (pixels, PIXEL);
+        isa.run(Learn { layer, inputs, scale, samples, delta, delta_stride, rule, ahead });
     }
+}
+
+/// One layer forward: from the pixels if nothing lies below it.
+fn forward_layer(
+    isa: Isa,
+    layer: &Layer,
+    (pixels, below): (impl Left, Option<Samples<'_>>),
+    samples: usize,
+    out: &mut [f32],
+    layout: Layout,
+    ahead: &mut NextBatch<'_>,
+) {
+    match below {
+        Some(inputs) => {
+            isa.run(Forward { layer, inputs, scale: 1.0, samples, out, layout, ahead });
+        }
+        None => {
+            let (inputs, scale) = (pixels, PIXEL);
+            isa.run(Forward { layer, inputs, scale, samples, out, layout, ahead });
+        }
+    }
+}
+
+/// The pixels of some samples, in blocks.
+fn rows_of<'a>(part: Part<'a>, inputs: usize, samples: &[u32]) -> Vec<&'a [[u8; LANES]]> {
+    let row = |sample: &u32| &part.pixels[*sample as usize * inputs..][..inputs];
+    samples.iter().map(|sample| row(sample).as_chunks().0).collect()
 }

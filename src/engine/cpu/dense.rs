@@ -4,14 +4,18 @@ use super::elementwise::activate;
 use super::lanes::{Block, Kernel, LANES, Lanes, blocks, floats, floats_mut, prefetch_far};
 use super::network::Layer;
 use super::products::{
-    Ahead, DotEpilogue, Nothing, Outer, OuterEpilogue, Samples, dot_product, for_each_index,
+    Ahead, DotEpilogue, Left, Nothing, Outer, OuterEpilogue, Right, dot_product, for_each_index,
     outer_product,
 };
 use super::sgd::{Rule, Update};
+use crate::data::Part;
 use crate::model::Hidden;
 use crate::random::{Stream, unit_f32};
 
-/// Fetches a batch's samples and turns bytes into floats, `pixel / 255`.
+/// What a pixel's byte counts: it stays 0 to 255 in every product, and the sums are scaled instead.
+pub const PIXEL: f32 = 1.0 / 255.0;
+
+/// Fetches a batch's samples and turns bytes into floats.
 pub struct Gather<'a> {
     /// `samples x inputs` bytes.
     pub pixels: &'a [u8],
@@ -29,17 +33,16 @@ impl Kernel for Gather<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let Gather { pixels, inputs, batch, out, stride } = self;
-        let scale = lanes.splat(1.0 / 255.0);
         for (sample, out) in batch.iter().zip(out.chunks_exact_mut(stride)) {
             let row = &pixels[*sample as usize * inputs..][..inputs];
             let (full, rest) = row.as_chunks::<LANES>();
             for (bytes, out) in full.iter().zip(out.iter_mut()) {
-                lanes.store(lanes.mul(lanes.load_u8(bytes), scale), out);
+                lanes.store(lanes.load_u8(bytes), out);
             }
             if let Some(last) = out.get_mut(full.len()).filter(|_| !rest.is_empty()) {
                 let mut bytes = [0; LANES];
                 bytes[..rest.len()].copy_from_slice(rest);
-                lanes.store(lanes.mul(lanes.load_u8(&bytes), scale), last);
+                lanes.store(lanes.load_u8(&bytes), last);
             }
         }
     }
@@ -47,28 +50,51 @@ impl Kernel for Gather<'_> {
 
 /// The bytes of the next batch, asked for while this one is computed.
 pub struct NextBatch<'a> {
-    pub pixels: &'a [u8],
-    pub inputs: usize,
+    part: Part<'a>,
+    inputs: usize,
     /// Samples that were not asked for yet.
-    pub samples: &'a [u32],
+    samples: &'a [u32],
+    /// Bytes of the first of them that were.
+    done: usize,
+}
+
+impl<'a> NextBatch<'a> {
+    /// Asks for the first line of every sample, and so for the places of their pages: a search for
+    /// a page stops a core when it comes alone, and four go on at once when they come together.
+    pub fn new(part: Part<'a>, inputs: usize, samples: &'a [u32]) -> Self {
+        for sample in samples {
+            let row = &part.pixels[*sample as usize * inputs..][..inputs];
+            if let (Some(first), Some(last)) = (row.first(), row.last()) {
+                prefetch_far(first);
+                prefetch_far(last);
+            }
+        }
+        NextBatch { part, inputs, samples, done: 0 }
+    }
 }
 
 impl Ahead for &mut NextBatch<'_> {
     #[inline(always)]
-    fn ask(&mut self) {
+    fn ask(&mut self, lines: usize) {
         let Some((sample, rest)) = self.samples.split_first() else { return };
-        let row = &self.pixels[*sample as usize * self.inputs..][..self.inputs];
-        for line in row.chunks(64) {
+        let row = &self.part.pixels[*sample as usize * self.inputs..][..self.inputs];
+        let asked = lines * 64;
+        for line in row[self.done..].chunks(64).take(lines) {
             prefetch_far(&line[0]);
         }
-        self.samples = rest;
+        self.done += asked;
+        if self.done >= self.inputs {
+            (self.samples, self.done) = (rest, 0);
+        }
     }
 }
 
-/// `z = W x + b` of a batch.
-pub struct Forward<'a, A> {
+/// `z = scale * W x + b` of a batch.
+pub struct Forward<'a, X, A> {
     pub layer: &'a Layer,
-    pub inputs: Samples<'a>,
+    pub inputs: X,
+    /// [`PIXEL`] where the inputs are pixels, 1 elsewhere.
+    pub scale: f32,
     pub samples: usize,
     pub out: &'a mut [f32],
     pub layout: Layout,
@@ -84,21 +110,22 @@ pub enum Layout {
     OutputRows(usize),
 }
 
-impl<A: Ahead> Kernel for Forward<'_, A> {
+impl<X: Left, A: Ahead> Kernel for Forward<'_, X, A> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Forward { layer, inputs, samples, out, layout, mut ahead } = self;
+        let Forward { layer, inputs, scale, samples, out, layout, mut ahead } = self;
         let bias = &floats(&layer.bias)[..layer.shape.outputs];
         let weights = (layer.weights(), layer.shape.outputs);
         let depth = blocks(layer.shape.inputs);
-        let mut epilogue = PlusBias { bias, out, layout };
+        let mut epilogue = PlusBias { scale, bias, out, layout };
         dot_product(lanes, (inputs, samples), weights, depth, &mut ahead, &mut epilogue);
     }
 }
 
 struct PlusBias<'a> {
+    scale: f32,
     bias: &'a [f32],
     out: &'a mut [f32],
     layout: Layout,
@@ -113,7 +140,7 @@ impl DotEpilogue for PlusBias<'_> {
                 for m in 0..M {
                     let out = &mut self.out[(b + m) * stride + o..][..N];
                     for n in 0..N {
-                        out[n] = tile[m][n] + bias[n];
+                        out[n] = tile[m][n].mul_add(self.scale, bias[n]);
                     }
                 }
             }
@@ -121,7 +148,7 @@ impl DotEpilogue for PlusBias<'_> {
                 for n in 0..N {
                     let out = &mut self.out[(o + n) * stride + b..][..M];
                     for m in 0..M {
-                        out[m] = tile[m][n] + bias[n];
+                        out[m] = tile[m][n].mul_add(self.scale, bias[n]);
                     }
                 }
             }
@@ -251,52 +278,61 @@ impl OuterEpilogue for TimesSlope<'_> {
 }
 
 /// The gradients of a layer's weights and biases, and their update.
-pub struct Learn<'a, A> {
+pub struct Learn<'a, X, A> {
     pub layer: &'a mut Layer,
-    pub inputs: Samples<'a>,
+    pub inputs: X,
+    /// [`PIXEL`] where the inputs are pixels, 1 elsewhere.
+    pub scale: f32,
     pub samples: usize,
-    /// `samples x delta_stride` blocks: the loss's gradient at the layer's output.
-    pub delta: &'a [Block],
+    /// `samples x delta_stride` blocks: the loss's gradient at the layer's output; used up.
+    pub delta: &'a mut [Block],
     pub delta_stride: usize,
     pub rule: Rule,
     pub ahead: A,
 }
 
-impl<A: Ahead> Kernel for Learn<'_, A> {
+impl<X: Right, A: Ahead> Kernel for Learn<'_, X, A> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Learn { layer, inputs, samples, delta, delta_stride, rule, mut ahead } = self;
-        let (outputs, columns) = (layer.shape.outputs, blocks(layer.shape.inputs));
+        let Learn { layer, inputs, scale, samples, delta, delta_stride, rule, mut ahead } = self;
+        learn_biases(layer, &delta[..samples * delta_stride], delta_stride, rule);
+        if scale != 1.0 {
+            floats_mut(&mut delta[..samples * delta_stride]).iter_mut().for_each(|d| *d *= scale);
+        }
+        let outer = Outer {
+            a: floats(delta),
+            lda: delta_stride * LANES,
+            rows: layer.shape.outputs,
+            b: inputs,
+            columns: blocks(layer.shape.inputs),
+            depth: samples,
+        };
         let mut update = Update {
             rule,
             weight: &mut layer.weight,
             velocity: &mut layer.weight_velocity,
             stride: layer.stride,
         };
-        let outer = Outer {
-            a: floats(delta),
-            lda: delta_stride * LANES,
-            rows: outputs,
-            b: inputs,
-            columns,
-            depth: samples,
-        };
         outer_product(lanes, outer, &mut ahead, &mut update);
+    }
+}
 
-        for (block, bias) in layer.bias.iter_mut().enumerate() {
-            let mut gradient = [0.0; LANES];
-            for row in delta.chunks_exact(delta_stride).take(samples) {
-                for (gradient, delta) in gradient.iter_mut().zip(row[block].0) {
-                    *gradient += delta;
-                }
+/// The gradient of each bias, added up in the order of the samples, and its update.
+#[inline(always)]
+fn learn_biases(layer: &mut Layer, delta: &[Block], delta_stride: usize, rule: Rule) {
+    for (block, bias) in layer.bias.iter_mut().enumerate() {
+        let mut gradient = [0.0; LANES];
+        for row in delta.chunks_exact(delta_stride) {
+            for (gradient, delta) in gradient.iter_mut().zip(row[block].0) {
+                *gradient += delta;
             }
-            let mut none = Block::ZERO;
-            let velocity = layer.bias_velocity.get_mut(block).unwrap_or(&mut none);
-            for lane in 0..LANES {
-                bias.0[lane] = rule.step(bias.0[lane], gradient[lane], &mut velocity.0[lane]);
-            }
+        }
+        let mut none = Block::ZERO;
+        let velocity = layer.bias_velocity.get_mut(block).unwrap_or(&mut none);
+        for lane in 0..LANES {
+            bias.0[lane] = rule.step(bias.0[lane], gradient[lane], &mut velocity.0[lane]);
         }
     }
 }
