@@ -1,23 +1,28 @@
 //! A batch's way through a network: forward, loss, backward and update, or forward and score.
 
+use std::ops::Range;
+
 use super::dense::{
-    Activate, Dropout, Forward, Gather, InputGradient, Layout, Learn, NextBatch, PIXEL, Transpose,
+    Activate, Dropout, Forward, Gather, InputGradient, Layout, Learn, LearnBiases, NextBatch,
+    PIXEL, Transpose,
 };
 use super::lanes::{Block, Isa, LANES, blocks, floats_mut};
-use super::network::{Layer, Network, row_stride};
-use super::products::{Left, Pixels, Right, Samples};
+use super::network::{Layer, Network, stride_of};
+use super::products::{Matrix, Operand, Pixels};
 use super::sgd::Rule;
 use super::softmax_xent::{Logits, Score, Train};
 use crate::data::Part;
 use crate::model::{Architecture, Hidden};
 use crate::random::{Purpose, Stream};
 
-/// The activations and gradients of up to `capacity` samples.
+/// The activations and gradients of up to `capacity` samples; a row of a matrix is a sample.
 pub struct Batch {
     isa: Isa,
     capacity: usize,
+    /// Of all matrices.
+    stride: usize,
     inputs: usize,
-    /// `capacity x row_stride(inputs)` blocks.
+    /// The blocks of a matrix; empty where pixels are read where they lie.
     pixels: Vec<Block>,
     hidden: Vec<HiddenBatch>,
     output: OutputBatch,
@@ -25,10 +30,9 @@ pub struct Batch {
     predicted: Vec<u32>,
 }
 
-/// A hidden layer's part; all but `delta_t` are `capacity x stride` blocks.
+/// A hidden layer's part: the blocks of three matrices, and a transposed one.
 struct HiddenBatch {
     layer: Hidden,
-    stride: usize,
     values: Vec<Block>,
     slopes: Vec<Block>,
     delta: Vec<Block>,
@@ -42,9 +46,8 @@ struct OutputBatch {
     /// `[class * samples_stride + sample]`
     logits: Vec<f32>,
     delta_t: Vec<f32>,
-    /// `capacity x stride` blocks.
+    /// The blocks of a matrix.
     delta: Vec<Block>,
-    stride: usize,
 }
 
 /// Which samples a step trains on, and what belongs to the step alone.
@@ -63,13 +66,11 @@ pub struct Step<'a> {
 impl Batch {
     /// Room for batches of up to `capacity` samples.
     pub fn new(isa: Isa, architecture: &Architecture, capacity: usize) -> Self {
-        let samples = capacity.next_multiple_of(LANES);
+        let (stride, samples) = (stride_of(capacity), capacity.next_multiple_of(LANES));
         let hidden = architecture.hidden.iter().enumerate().map(|(index, layer)| {
-            let stride = row_stride(layer.units);
-            let zeros = vec![Block::ZERO; capacity * stride];
+            let zeros = vec![Block::ZERO; blocks(layer.units) * stride];
             HiddenBatch {
                 layer: *layer,
-                stride,
                 values: zeros.clone(),
                 slopes: zeros.clone(),
                 delta: zeros,
@@ -77,22 +78,26 @@ impl Batch {
             }
         });
         let (inputs, classes) = (architecture.inputs, architecture.classes);
-        Batch {
+        let mut batch = Batch {
             isa,
             capacity,
+            stride,
             inputs,
-            pixels: vec![Block::ZERO; capacity * row_stride(inputs)],
+            pixels: Vec::new(),
             hidden: hidden.collect(),
             output: OutputBatch {
                 classes,
                 logits: vec![0.0; classes * samples],
                 delta_t: vec![0.0; classes * samples],
-                delta: vec![Block::ZERO; capacity * blocks(classes)],
-                stride: blocks(classes),
+                delta: vec![Block::ZERO; blocks(classes) * stride],
             },
             labels: vec![0; capacity],
             predicted: vec![0; capacity],
+        };
+        if !batch.reads_bytes() {
+            batch.pixels = vec![Block::ZERO; blocks(inputs) * stride];
         }
+        batch
     }
 
     /// Floats from a unit's row of a transposed matrix to the next.
@@ -119,7 +124,7 @@ impl Batch {
         } else {
             self.gather(part, step.samples);
             let pixels = std::mem::take(&mut self.pixels);
-            let inputs = Samples { blocks: &pixels, stride: row_stride(self.inputs) };
+            let inputs = Matrix { blocks: &pixels, stride: self.stride };
             self.forward(network, inputs, step.samples.len(), next, dropout);
             let loss = self.loss(step);
             self.backward(network, inputs, step, next);
@@ -144,7 +149,7 @@ impl Batch {
         } else {
             self.gather(part, samples);
             let pixels = std::mem::take(&mut self.pixels);
-            let inputs = Samples { blocks: &pixels, stride: row_stride(self.inputs) };
+            let inputs = Matrix { blocks: &pixels, stride: self.stride };
             self.forward(network, inputs, samples.len(), &mut next, |_| None);
             self.pixels = pixels;
         }
@@ -177,25 +182,22 @@ impl Batch {
     }
 
     fn gather(&mut self, part: Part<'_>, samples: &[u32]) {
-        let (inputs, stride) = (self.inputs, row_stride(self.inputs));
-        let out = &mut self.pixels[..];
+        let (inputs, stride, out) = (self.inputs, self.stride, &mut self.pixels[..]);
         self.isa.run(Gather { pixels: part.pixels, inputs, batch: samples, out, stride });
     }
 
     fn forward(
         &mut self,
         network: &Network,
-        pixels: impl Left,
+        pixels: impl Operand,
         samples: usize,
         ahead: &mut NextBatch<'_>,
         dropout: impl Fn(usize) -> Option<Dropout>,
     ) {
-        let samples_stride = self.samples_stride();
-        let mut below: Option<Samples<'_>> = None;
+        let (stride, samples_stride) = (self.stride, self.samples_stride());
+        let mut below: Option<Matrix<'_>> = None;
         for (index, (hidden, layer)) in self.hidden.iter_mut().zip(&network.layers).enumerate() {
-            let stride = hidden.stride;
-            let (out, layout) =
-                (floats_mut(&mut hidden.values), Layout::SampleRows(stride * LANES));
+            let (out, layout) = (floats_mut(&mut hidden.values), Layout::Matrix(stride));
             forward_layer(self.isa, layer, (pixels, below), samples, out, layout, ahead);
             self.isa.run(Activate {
                 hidden: hidden.layer,
@@ -205,87 +207,95 @@ impl Batch {
                 samples,
                 dropout: dropout(index),
             });
-            below = Some(Samples { blocks: &hidden.values, stride });
+            below = Some(Matrix { blocks: &hidden.values, stride });
         }
         if let Some(layer) = network.layers.last() {
-            let (out, layout) = (&mut self.output.logits[..], Layout::OutputRows(samples_stride));
+            let (out, layout) = (&mut self.output.logits[..], Layout::Transposed(samples_stride));
             forward_layer(self.isa, layer, (pixels, below), samples, out, layout, ahead);
         }
     }
 
     fn loss(&mut self, step: &Step<'_>) -> f64 {
-        let stride = self.samples_stride();
+        let (delta_stride, stride) = (self.stride, self.samples_stride());
         let output = &mut self.output;
         self.isa.run(Train {
             logits: Logits { values: &output.logits, stride, classes: output.classes },
             labels: &self.labels[..step.samples.len()],
             smoothing: step.smoothing,
             delta_t: &mut output.delta_t,
-            delta: floats_mut(&mut output.delta),
-            delta_stride: output.stride * LANES,
+            delta: &mut output.delta,
+            delta_stride,
         })
     }
 
     fn backward(
         &mut self,
         network: &mut Network,
-        pixels: impl Right,
+        pixels: impl Operand,
         step: &Step<'_>,
         ahead: &mut NextBatch<'_>,
     ) {
-        let samples_stride = self.samples_stride();
+        let (stride, samples_stride) = (self.stride, self.samples_stride());
         let Batch { isa, hidden, output, .. } = self;
         let (samples, rule) = (step.samples.len(), step.rule);
         let Some((last, below)) = network.layers.split_last_mut() else { return };
 
         // The output layer's delta stands already; each hidden layer's is made by the one above it.
-        let mut above: (&mut Layer, &mut [Block], usize, &[f32]) =
-            (last, &mut output.delta, output.stride, &output.delta_t);
-        for (index, (part, layer)) in hidden.iter_mut().zip(below).enumerate().rev() {
-            let (upper, delta, delta_stride, delta_t) = above;
-            isa.run(InputGradient {
-                layer: upper,
-                samples,
-                delta_t: (delta_t, samples_stride),
-                slopes: &part.slopes,
-                out: &mut part.delta,
-                stride: part.stride,
-            });
-            let inputs = Samples { blocks: &part.values, stride: part.stride };
-            let (layer_above, scale, ahead) = (upper, 1.0, &mut *ahead);
-            isa.run(Learn {
-                layer: layer_above,
-                inputs,
-                scale,
-                samples,
-                delta,
-                delta_stride,
-                rule,
-                ahead,
-            });
+        let mut above: (&mut Layer, &mut [Block], &[f32]) =
+            (last, &mut output.delta, &output.delta_t);
+        for (index, (part, lower)) in hidden.iter_mut().zip(below).enumerate().rev() {
+            let (layer, delta, delta_t) = above;
+            let delta = Matrix { blocks: delta, stride };
+            let inputs = Matrix { blocks: &part.values, stride };
+            // A strip of weights gives its inputs their gradient and is updated while it is near.
+            for columns in strips(layer) {
+                isa.run(InputGradient {
+                    layer,
+                    columns: columns.clone(),
+                    samples,
+                    delta_t: (delta_t, samples_stride),
+                    slopes: &part.slopes,
+                    out: &mut part.delta,
+                    stride,
+                });
+                let ahead = &mut *ahead;
+                isa.run(Learn { layer, inputs, columns, samples, delta, rule, ahead });
+            }
+            isa.run(LearnBiases { layer, samples, delta, rule });
             if index > 0 {
                 isa.run(Transpose {
-                    from: &part.delta,
-                    from_stride: part.stride,
+                    from: Matrix { blocks: &part.delta, stride },
                     samples,
                     units: part.layer.units,
                     to: &mut part.delta_t,
                     stride: samples_stride,
                 });
             }
-            above = (layer, &mut part.delta, part.stride, &part.delta_t);
+            above = (lower, &mut part.delta, &part.delta_t);
         }
-        let (layer, delta, delta_stride, _) = above;
-        let (inputs, scale) = (pixels, PIXEL);
-        isa.run(Learn { layer, inputs, scale, samples, delta, delta_stride, rule, ahead });
+        let (layer, delta, _) = above;
+        isa.run(LearnBiases { layer, samples, delta: Matrix { blocks: delta, stride }, rule });
+        floats_mut(delta).iter_mut().for_each(|value| *value *= PIXEL);
+        let (columns, delta) = (0..blocks(layer.shape.inputs), Matrix { blocks: delta, stride });
+        isa.run(Learn { layer, inputs: pixels, columns, samples, delta, rule, ahead });
     }
+}
+
+/// The inputs of a layer, in blocks, cut so that the weights of each piece fit the second-level
+/// cache together with their velocities. The pieces are of whole tiles and change no number.
+fn strips(layer: &Layer) -> impl Iterator<Item = Range<usize>> + use<> {
+    const BLOCKS: usize = 8192; // 512 KiB
+    const TILE: usize = 6;
+    let columns = blocks(layer.shape.inputs);
+    let width = (BLOCKS / layer.stride / TILE).max(1) * TILE;
+    (0..columns).step_by(width).map(move |first| first..columns.min(first + width))
 }
 
 /// One layer forward: from the pixels if nothing lies below it.
 fn forward_layer(
     isa: Isa,
     layer: &Layer,
-    (pixels, below): (impl Left, Option<Samples<'_>>),
+    (pixels, below): (impl Operand, Option<Matrix<'_>>),
     samples: usize,
     out: &mut [f32],
     layout: Layout,

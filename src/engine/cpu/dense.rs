@@ -1,11 +1,13 @@
 //! A linear layer's passes over a batch, each one kernel: inputs, forward, activation, backward.
 
+use std::ops::Range;
+
 use super::elementwise::activate;
-use super::lanes::{Block, Kernel, LANES, Lanes, blocks, floats, floats_mut, prefetch_far};
+use super::lanes::{Block, Kernel, LANES, Lanes, blocks, floats, prefetch_far};
 use super::network::Layer;
 use super::products::{
-    Ahead, DotEpilogue, Left, Nothing, Outer, OuterEpilogue, Right, dot_product, for_each_index,
-    outer_product,
+    Ahead, Coefficients, DotEpilogue, Matrix, Nothing, Operand, Outer, OuterEpilogue, dot_product,
+    for_each_index, outer_product,
 };
 use super::sgd::{Rule, Update};
 use crate::data::Part;
@@ -22,7 +24,7 @@ pub struct Gather<'a> {
     pub inputs: usize,
     /// The batch's samples, in order.
     pub batch: &'a [u32],
-    /// Out: `batch x stride` blocks.
+    /// Out: the blocks of a matrix, a row a sample.
     pub out: &'a mut [Block],
     pub stride: usize,
 }
@@ -33,16 +35,15 @@ impl Kernel for Gather<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let Gather { pixels, inputs, batch, out, stride } = self;
-        for (sample, out) in batch.iter().zip(out.chunks_exact_mut(stride)) {
-            let row = &pixels[*sample as usize * inputs..][..inputs];
-            let (full, rest) = row.as_chunks::<LANES>();
-            for (bytes, out) in full.iter().zip(out.iter_mut()) {
-                lanes.store(lanes.load_u8(bytes), out);
+        for (row, sample) in batch.iter().enumerate() {
+            let (full, rest) = pixels[*sample as usize * inputs..][..inputs].as_chunks::<LANES>();
+            for (column, bytes) in full.iter().enumerate() {
+                lanes.store(lanes.load_u8(bytes), &mut out[column * stride + row]);
             }
-            if let Some(last) = out.get_mut(full.len()).filter(|_| !rest.is_empty()) {
+            if !rest.is_empty() {
                 let mut bytes = [0; LANES];
                 bytes[..rest.len()].copy_from_slice(rest);
-                lanes.store(lanes.load_u8(&bytes), last);
+                lanes.store(lanes.load_u8(&bytes), &mut out[full.len() * stride + row]);
             }
         }
     }
@@ -104,13 +105,13 @@ pub struct Forward<'a, X, A> {
 /// Where `z` of sample `b` and output `o` goes.
 #[derive(Clone, Copy)]
 pub enum Layout {
-    /// `[b * stride + o]`
-    SampleRows(usize),
+    /// As in the blocks of a matrix of this stride, a row a sample.
+    Matrix(usize),
     /// `[o * stride + b]`
-    OutputRows(usize),
+    Transposed(usize),
 }
 
-impl<X: Left, A: Ahead> Kernel for Forward<'_, X, A> {
+impl<X: Operand, A: Ahead> Kernel for Forward<'_, X, A> {
     type Output = ();
 
     #[inline(always)]
@@ -136,15 +137,16 @@ impl DotEpilogue for PlusBias<'_> {
     fn finish<const M: usize, const N: usize>(&mut self, b: usize, o: usize, tile: [[f32; N]; M]) {
         let bias = &self.bias[o..][..N];
         match self.layout {
-            Layout::SampleRows(stride) => {
+            Layout::Matrix(stride) => {
                 for m in 0..M {
-                    let out = &mut self.out[(b + m) * stride + o..][..N];
+                    let first = (o / LANES * stride + b + m) * LANES + o % LANES;
+                    let out = &mut self.out[first..][..N];
                     for n in 0..N {
                         out[n] = tile[m][n].mul_add(self.scale, bias[n]);
                     }
                 }
             }
-            Layout::OutputRows(stride) => {
+            Layout::Transposed(stride) => {
                 for n in 0..N {
                     let out = &mut self.out[(o + n) * stride + b..][..M];
                     for m in 0..M {
@@ -168,9 +170,9 @@ pub struct Dropout {
 /// Activation, then inverted dropout, of a batch in place; and the derivative of both.
 pub struct Activate<'a> {
     pub hidden: Hidden,
-    /// In: `z`, out: the layer's output; `samples x stride` blocks.
+    /// In: `z`, out: the layer's output; the blocks of a matrix, a row a sample.
     pub values: &'a mut [Block],
-    /// Out: d output / d z. What pads a row becomes zero in both.
+    /// Out: d output / d z. What pads the last columns becomes zero in both.
     pub slopes: &'a mut [Block],
     pub stride: usize,
     pub samples: usize,
@@ -185,25 +187,27 @@ impl Kernel for Activate<'_> {
     fn run<L: Lanes>(self, _lanes: L) {
         let Activate { hidden, values, slopes, stride, samples, dropout } = self;
         let width = blocks(hidden.units);
-        let rows = values.chunks_exact_mut(stride).zip(slopes.chunks_exact_mut(stride));
+        let columns = values.chunks_exact_mut(stride).zip(slopes.chunks_exact_mut(stride));
         let dropout = dropout.filter(|_| hidden.dropout > 0.0);
-        for (sample, (values, slopes)) in rows.take(samples).enumerate() {
-            for (i, (value, slope)) in values.iter_mut().zip(slopes.iter_mut()).enumerate() {
+        for (column, (values, slopes)) in columns.enumerate() {
+            let used = LANES.min(hidden.units - column * LANES);
+            let rows = values.iter_mut().zip(slopes.iter_mut()).take(samples);
+            for (sample, (value, slope)) in rows.enumerate() {
                 for lane in 0..LANES {
                     let (h, d) = activate(hidden.activation, value.0[lane]);
                     (value.0[lane], slope.0[lane]) = (h, d);
                 }
                 if let Some(Dropout { stream, first }) = &dropout {
-                    let block = (first + sample as u64) * width as u64 + i as u64;
+                    let block = (first + sample as u64) * width as u64 + column as u64;
                     let kept = kept(stream, block, hidden.dropout);
                     for lane in 0..LANES {
                         value.0[lane] *= kept[lane];
                         slope.0[lane] *= kept[lane];
                     }
                 }
+                value.0[used..].fill(0.0);
+                slope.0[used..].fill(0.0);
             }
-            floats_mut(values)[hidden.units..].fill(0.0);
-            floats_mut(slopes)[hidden.units..].fill(0.0);
         }
     }
 }
@@ -220,14 +224,17 @@ fn kept(stream: &Stream, block: u64, p: f32) -> [f32; LANES] {
     factors
 }
 
-/// The gradient of a layer's inputs, `W^T d`, times the slope there: the `delta` below it.
+/// The gradient of some of a layer's inputs, `W^T d`, times the slope there: the `delta` below it.
 pub struct InputGradient<'a> {
     pub layer: &'a Layer,
+    /// Which inputs, in blocks.
+    pub columns: Range<usize>,
     pub samples: usize,
-    /// `[output * lda + sample]`
+    /// `[output * stride + sample]`, and its stride.
     pub delta_t: (&'a [f32], usize),
+    /// The blocks of a matrix, a row a sample.
     pub slopes: &'a [Block],
-    /// Out: `samples x stride` blocks, as `slopes`.
+    /// Out, as `slopes`.
     pub out: &'a mut [Block],
     pub stride: usize,
 }
@@ -237,17 +244,16 @@ impl Kernel for InputGradient<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let InputGradient { layer, samples, delta_t, slopes, out, stride } = self;
+        let InputGradient { layer, columns, samples, delta_t, slopes, out, stride } = self;
         let mut epilogue = TimesSlope { slopes, out, stride };
         let outer = Outer {
-            a: delta_t.0,
-            lda: delta_t.1,
+            a: Coefficients::transposed(delta_t.0, delta_t.1),
             rows: samples,
             b: layer.weights(),
-            columns: blocks(layer.shape.inputs),
+            columns,
             depth: layer.shape.outputs,
         };
-        outer_product(lanes, outer, &mut Nothing, &mut epilogue);
+        outer_product(lanes, &outer, &mut Nothing, &mut epilogue);
     }
 }
 
@@ -266,47 +272,41 @@ impl OuterEpilogue for TimesSlope<'_> {
         column: usize,
         gradients: [[L::F; N]; M],
     ) {
-        for_each_index!(m < M, {
-            let first = (row + m) * self.stride + column;
-            let (slopes, out) = (&self.slopes[first..][..N], &mut self.out[first..][..N]);
-            for n in 0..N {
-                let product = lanes.mul(gradients[m][n], lanes.load(&slopes[n]));
-                lanes.store(lanes.flush(product), &mut out[n]);
-            }
+        for_each_index!(n < N, {
+            let first = (column + n) * self.stride + row;
+            let (slopes, out) = (&self.slopes[first..][..M], &mut self.out[first..][..M]);
+            for_each_index!(m < M, {
+                let product = lanes.mul(gradients[m][n], lanes.load(&slopes[m]));
+                lanes.store(lanes.flush(product), &mut out[m]);
+            });
         });
     }
 }
 
-/// The gradients of a layer's weights and biases, and their update.
+/// The gradient of a layer's weights from some of its inputs, and their update.
 pub struct Learn<'a, X, A> {
     pub layer: &'a mut Layer,
     pub inputs: X,
-    /// [`PIXEL`] where the inputs are pixels, 1 elsewhere.
-    pub scale: f32,
+    /// Which inputs, in blocks.
+    pub columns: Range<usize>,
     pub samples: usize,
-    /// `samples x delta_stride` blocks: the loss's gradient at the layer's output; used up.
-    pub delta: &'a mut [Block],
-    pub delta_stride: usize,
+    /// The loss's gradient at the layer's output, a row a sample.
+    pub delta: Matrix<'a>,
     pub rule: Rule,
     pub ahead: A,
 }
 
-impl<X: Right, A: Ahead> Kernel for Learn<'_, X, A> {
+impl<X: Operand, A: Ahead> Kernel for Learn<'_, X, A> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Learn { layer, inputs, scale, samples, delta, delta_stride, rule, mut ahead } = self;
-        learn_biases(layer, &delta[..samples * delta_stride], delta_stride, rule);
-        if scale != 1.0 {
-            floats_mut(&mut delta[..samples * delta_stride]).iter_mut().for_each(|d| *d *= scale);
-        }
+        let Learn { layer, inputs, columns, samples, delta, rule, mut ahead } = self;
         let outer = Outer {
-            a: floats(delta),
-            lda: delta_stride * LANES,
+            a: Coefficients::of(delta),
             rows: layer.shape.outputs,
             b: inputs,
-            columns: blocks(layer.shape.inputs),
+            columns,
             depth: samples,
         };
         let mut update = Update {
@@ -315,36 +315,45 @@ impl<X: Right, A: Ahead> Kernel for Learn<'_, X, A> {
             velocity: &mut layer.weight_velocity,
             stride: layer.stride,
         };
-        outer_product(lanes, outer, &mut ahead, &mut update);
+        outer_product(lanes, &outer, &mut ahead, &mut update);
     }
 }
 
 /// The gradient of each bias, added up in the order of the samples, and its update.
-#[inline(always)]
-fn learn_biases(layer: &mut Layer, delta: &[Block], delta_stride: usize, rule: Rule) {
-    for (block, bias) in layer.bias.iter_mut().enumerate() {
-        let mut gradient = [0.0; LANES];
-        for row in delta.chunks_exact(delta_stride) {
-            for (gradient, delta) in gradient.iter_mut().zip(row[block].0) {
-                *gradient += delta;
+pub struct LearnBiases<'a> {
+    pub layer: &'a mut Layer,
+    pub samples: usize,
+    pub delta: Matrix<'a>,
+    pub rule: Rule,
+}
+
+impl Kernel for LearnBiases<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _lanes: L) {
+        let LearnBiases { layer, samples, delta, rule } = self;
+        for (block, bias) in layer.bias.iter_mut().enumerate() {
+            let mut gradient = [0.0; LANES];
+            for delta in &delta.blocks[block * delta.stride..][..samples] {
+                for lane in 0..LANES {
+                    gradient[lane] += delta.0[lane];
+                }
             }
-        }
-        let mut none = Block::ZERO;
-        let velocity = layer.bias_velocity.get_mut(block).unwrap_or(&mut none);
-        for lane in 0..LANES {
-            bias.0[lane] = rule.step(bias.0[lane], gradient[lane], &mut velocity.0[lane]);
+            let mut none = Block::ZERO;
+            let velocity = layer.bias_velocity.get_mut(block).unwrap_or(&mut none);
+            for lane in 0..LANES {
+                bias.0[lane] = rule.step(bias.0[lane], gradient[lane], &mut velocity.0[lane]);
+            }
         }
     }
 }
 
-/// Transposes a batch's `delta` from `[sample][unit]` to `[unit][sample]`.
+/// Transposes a batch's `delta` from a row a sample to `[unit * stride + sample]`.
 pub struct Transpose<'a> {
-    /// `samples x from_stride` blocks.
-    pub from: &'a [Block],
-    pub from_stride: usize,
+    pub from: Matrix<'a>,
     pub samples: usize,
     pub units: usize,
-    /// Out: `[unit * stride + sample]`
     pub to: &'a mut [f32],
     pub stride: usize,
 }
@@ -354,14 +363,15 @@ impl Kernel for Transpose<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, _lanes: L) {
-        let Transpose { from, from_stride, samples, units, to, stride } = self;
-        let from = floats(from);
-        // Sixteen by sixteen at a time: both sides then stay within a few cache lines.
-        for first in (0..samples).step_by(LANES) {
-            let samples = first..samples.min(first + LANES);
-            for (unit, to) in to.chunks_exact_mut(stride).take(units).enumerate() {
-                for sample in samples.clone() {
-                    to[sample] = from[sample * from_stride * LANES + unit];
+        let Transpose { from, samples, units, to, stride } = self;
+        for (column, to) in to[..units * stride].chunks_mut(LANES * stride).enumerate() {
+            // Sixteen samples at a time: both sides then stay within a few cache lines.
+            let rows = &from.blocks[column * from.stride..][..samples];
+            for (first, rows) in rows.chunks(LANES).enumerate() {
+                for (lane, to) in to.chunks_exact_mut(stride).enumerate() {
+                    for (to, row) in to[first * LANES..].iter_mut().zip(rows) {
+                        *to = row.0[lane];
+                    }
                 }
             }
         }

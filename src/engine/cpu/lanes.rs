@@ -43,9 +43,9 @@ pub fn floats_mut(blocks: &mut [Block]) -> &mut [f32] {
 pub trait Lanes: Copy {
     /// Sixteen floats in registers.
     type F: Copy;
-    /// Rows and blocks of the tile that an outer-product kernel holds in registers.
+    /// Rows and blocks of the tile that an outer product holds in registers; the rows divide 16.
     const OUTER: (usize, usize);
-    /// Rows of the left and of the right operand in the tile of a dot-product kernel.
+    /// Samples and outputs of the tile of a dot product; the outputs divide 16.
     const DOT: (usize, usize);
 
     fn splat(self, value: f32) -> Self::F;
@@ -268,8 +268,7 @@ mod x86 {
     // bytes as they touch, and need no alignment.
     impl Lanes for Avx512 {
         type F = __m512;
-        // 28 accumulators, two blocks and a broadcast value fill the 32 registers.
-        const OUTER: (usize, usize) = (14, 2);
+        const OUTER: (usize, usize) = (8, 3);
         const DOT: (usize, usize) = (3, 8);
 
         #[inline(always)]
@@ -386,8 +385,8 @@ mod x86 {
 
     impl Lanes for Avx2 {
         type F = [__m256; 2];
-        const OUTER: (usize, usize) = (6, 1);
-        const DOT: (usize, usize) = (2, 3);
+        const OUTER: (usize, usize) = (4, 1);
+        const DOT: (usize, usize) = (2, 2);
 
         #[inline(always)]
         fn splat(self, value: f32) -> Self::F {

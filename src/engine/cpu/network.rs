@@ -1,27 +1,20 @@
 //! One trial's weights and momentum, padded for the lanes.
 
 use super::lanes::{Block, LANES, blocks, floats, floats_mut};
-use super::products::Weights;
+use super::products::Matrix;
 use crate::model::{Linear, Parameters, Shape};
 
-/// Blocks from a row to the next for rows of `len` floats: odd, so that the rows of a power-of-two
-/// width do not all fall into the same few sets of a cache.
-pub fn row_stride(len: usize) -> usize {
-    blocks(len) | 1
-}
-
-/// Blocks from a block of inputs to the next in the weights of so many outputs: odd for the same
-/// reason, but for a few outputs, which cannot collide and should stay small.
-fn weight_stride(outputs: usize) -> usize {
-    if outputs < 32 { outputs } else { outputs | 1 }
+/// The stride of a [`Matrix`] of so many rows: odd, so that a power of two of them does not make
+/// neighbouring columns fall into the same few sets of a cache; a few rows stay as small as they are.
+pub fn stride_of(rows: usize) -> usize {
+    if rows < 32 { rows } else { rows | 1 }
 }
 
 /// A layer's parameters. What pads a row is zero and stays zero.
 pub struct Layer {
     pub shape: Shape,
-    /// Blocks from a block of inputs to the next.
+    /// Of the matrix of weights: its rows are the outputs.
     pub stride: usize,
-    /// As [`Weights`].
     pub weight: Vec<Block>,
     /// `outputs` floats.
     pub bias: Vec<Block>,
@@ -31,8 +24,8 @@ pub struct Layer {
 }
 
 impl Layer {
-    pub fn weights(&self) -> Weights<'_> {
-        Weights { blocks: &self.weight, stride: self.stride }
+    pub fn weights(&self) -> Matrix<'_> {
+        Matrix { blocks: &self.weight, stride: self.stride }
     }
 }
 
@@ -47,7 +40,7 @@ impl Network {
         let velocity = |len| vec![Block::ZERO; if momentum { len } else { 0 }];
         let layers = parameters.layers.iter().map(|linear| {
             let Shape { inputs, outputs } = linear.shape;
-            let stride = weight_stride(outputs);
+            let stride = stride_of(outputs);
             let mut weight = vec![Block::ZERO; blocks(inputs) * stride];
             for (output, row) in linear.weight.chunks(inputs).enumerate() {
                 for (column, values) in row.chunks(LANES).enumerate() {

@@ -4,32 +4,27 @@
 //! - [`outer_product`], both backward products: `c[m][n] = sum_k a[k][m] b[k][n]`, lanes along `n`.
 //!
 //! Lanes always run along a layer's inputs, so ten classes fill registers as well as sixteen would,
-//! and one layout of the weights serves all three products without being transposed or packed. A
-//! result never depends on how the matrix was cut into tiles: each is one chain of fused
-//! multiply-adds in ascending order (for the dot product, sixteen chains and `fold`'s tree).
+//! and one layout serves all three products without being transposed or packed. A result never
+//! depends on how the matrix was cut into tiles: each is one chain of fused multiply-adds in
+//! ascending order (for the dot product, sixteen chains and `fold`'s tree).
 
-use super::lanes::{Block, Kernel, LANES, Lanes};
+use std::ops::Range;
 
-/// A batch's values: sample `b`, inputs `16 i ..` is `blocks[b * stride + i]`.
-#[derive(Clone, Copy)]
-pub struct Samples<'a> {
-    pub blocks: &'a [Block],
-    /// Blocks from a sample to the next.
-    pub stride: usize,
-}
+use super::lanes::{Block, Kernel, LANES, Lanes, floats};
 
-/// A layer's weights: output `o`, inputs `16 i ..` is `blocks[i * stride + o]`.
+/// A matrix, sixteen columns at a time, the rows side by side: columns `16 c ..` of row `r` are
+/// `blocks[c * stride + r]`. A row is a sample, or an output of a layer's weights.
 ///
-/// The outputs of one block of inputs lie side by side: a tile reads them at constant distances
-/// from one address, and a gradient's pass over the outputs is a walk through memory in order.
+/// A tile reads some rows at constant distances from one address, and a pass over all the rows of a
+/// few columns is a walk through memory in order, which a processor's prefetchers follow.
 #[derive(Clone, Copy)]
-pub struct Weights<'a> {
+pub struct Matrix<'a> {
     pub blocks: &'a [Block],
-    /// Blocks from a block of inputs to the next: the outputs, or one more.
+    /// Blocks from sixteen columns to the next: the rows, or one more.
     pub stride: usize,
 }
 
-/// The pixels of a batch where they lie in the data set: `rows[b][i]` is sample `b`, pixels `16 i ..`.
+/// The pixels of a batch where they lie in the data set: `rows[b][c]` is sample `b`, pixels `16 c ..`.
 ///
 /// For a layer with a few outputs, converting bytes in both passes costs less than writing a batch
 /// of floats, four times as large, that drives the weights out of the first-level cache.
@@ -38,58 +33,51 @@ pub struct Pixels<'a> {
     pub rows: &'a [&'a [[u8; LANES]]],
 }
 
-/// What a matrix is made of: sixteen values, as floats or as bytes.
+/// What a product reads: rows and columns of sixteen values, floats or bytes.
 pub trait Operand: Copy {
     type Item: Copy;
+
     fn load<L: Lanes>(lanes: L, item: &Self::Item) -> L::F;
-}
 
-/// A matrix whose rows, a sample each, lie in one piece.
-pub trait Left: Operand {
-    /// The first `depth` items of a row.
-    fn row<'s>(self, row: usize, depth: usize) -> &'s [Self::Item]
-    where
-        Self: 's;
-}
+    /// Rows `row .. row + N`, through `depth` blocks of columns.
+    fn along<const N: usize>(
+        self,
+        row: usize,
+        depth: usize,
+    ) -> impl Iterator<Item = [Self::Item; N]>;
 
-/// A matrix that an outer product reads by rows of `N` items.
-pub trait Right: Operand {
-    /// Columns `column .. column + N` of the first `depth` rows.
-    fn rows<const N: usize>(
+    /// Blocks of columns `column .. column + N`, through `depth` rows.
+    fn down<const N: usize>(
         self,
         column: usize,
         depth: usize,
     ) -> impl Iterator<Item = [Self::Item; N]>;
 }
 
-impl Operand for Samples<'_> {
+impl Operand for Matrix<'_> {
     type Item = Block;
 
     #[inline(always)]
     fn load<L: Lanes>(lanes: L, item: &Block) -> L::F {
         lanes.load(item)
     }
-}
 
-impl Left for Samples<'_> {
     #[inline(always)]
-    fn row<'s>(self, row: usize, depth: usize) -> &'s [Block]
-    where
-        Self: 's,
-    {
-        &self.blocks[row * self.stride..][..depth]
-    }
-}
-
-impl Right for Samples<'_> {
-    #[inline(always)]
-    fn rows<const N: usize>(self, column: usize, depth: usize) -> impl Iterator<Item = [Block; N]> {
-        let mut rest = &self.blocks[column..];
+    fn along<const N: usize>(self, row: usize, depth: usize) -> impl Iterator<Item = [Block; N]> {
+        // A slice that is cut shorter: no product and one comparison a step.
+        let mut rest = &self.blocks[row..];
         (0..depth).map(move |_| {
-            let row = *first_chunk(rest);
+            let rows = *first_chunk(rest);
             rest = rest.get(self.stride..).unwrap_or_default();
-            row
+            rows
         })
+    }
+
+    #[inline(always)]
+    fn down<const N: usize>(self, column: usize, depth: usize) -> impl Iterator<Item = [Block; N]> {
+        let columns: [&[Block]; N] =
+            std::array::from_fn(|n| &self.blocks[(column + n) * self.stride..][..depth]);
+        (0..depth).map(move |k| std::array::from_fn(|n| columns[n][k]))
     }
 }
 
@@ -100,45 +88,24 @@ impl Operand for Pixels<'_> {
     fn load<L: Lanes>(lanes: L, item: &[u8; LANES]) -> L::F {
         lanes.load_u8(item)
     }
-}
 
-impl Left for Pixels<'_> {
     #[inline(always)]
-    fn row<'s>(self, row: usize, depth: usize) -> &'s [[u8; LANES]]
-    where
-        Self: 's,
-    {
-        &self.rows[row][..depth]
+    fn along<const N: usize>(
+        self,
+        row: usize,
+        depth: usize,
+    ) -> impl Iterator<Item = [[u8; LANES]; N]> {
+        let rows: [&[[u8; LANES]]; N] = std::array::from_fn(|n| &self.rows[row + n][..depth]);
+        (0..depth).map(move |i| std::array::from_fn(|n| rows[n][i]))
     }
-}
 
-impl Right for Pixels<'_> {
     #[inline(always)]
-    fn rows<const N: usize>(
+    fn down<const N: usize>(
         self,
         column: usize,
         depth: usize,
     ) -> impl Iterator<Item = [[u8; LANES]; N]> {
         self.rows.iter().take(depth).map(move |row| *first_chunk(&row[column..]))
-    }
-}
-
-impl Operand for Weights<'_> {
-    type Item = Block;
-
-    #[inline(always)]
-    fn load<L: Lanes>(lanes: L, item: &Block) -> L::F {
-        lanes.load(item)
-    }
-}
-
-impl Right for Weights<'_> {
-    /// A row is an output.
-    #[inline(always)]
-    fn rows<const N: usize>(self, column: usize, depth: usize) -> impl Iterator<Item = [Block; N]> {
-        let columns: [&[Block]; N] =
-            std::array::from_fn(|n| &self.blocks[(column + n) * self.stride..][..depth]);
-        (0..depth).map(move |k| std::array::from_fn(|n| columns[n][k]))
     }
 }
 
@@ -171,13 +138,13 @@ impl Ahead for Nothing {
     fn ask(&mut self, _lines: usize) {}
 }
 
-/// Repeats an expression for `$m` from 0 to `$count` (14 at most), each time with a constant.
+/// Repeats an expression for `$m` from 0 to `$count` (10 at most), each time with a constant.
 ///
 /// A loop with a large body is not unrolled, and one index that is not a constant keeps the whole
 /// array in memory instead of registers.
 macro_rules! for_each_index {
     ($m:ident < $count:ident, $body:expr) => {
-        for_each_index!(@ $m $count $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+        for_each_index!(@ $m $count $body, 0 1 2 3 4 5 6 7 8 9)
     };
     (@ $m:ident $count:ident $body:expr, $($index:literal)*) => {
         $(if $index < $count {
@@ -194,6 +161,13 @@ fn cut(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let pieces = total.div_ceil(most).max(1);
     let (short, longer) = (total / pieces, total % pieces);
     (0..pieces).map(move |i| (i * short + i.min(longer), short + usize::from(i < longer)))
+}
+
+/// Cuts `0..total` into ranges of length `size`, the last one shorter. With a size that divides
+/// sixteen, none crosses from one block into the next.
+#[inline(always)]
+fn cut_evenly(total: usize, size: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..total).step_by(size).map(move |start| (start, size.min(total - start)))
 }
 
 /// Calls `$tile` as a kernel with the values of `$size` as its constants; of each `$m` the `$n`.
@@ -214,7 +188,7 @@ macro_rules! call_tile {
 
 /// What becomes of a finished tile of a dot product.
 pub trait DotEpilogue {
-    /// `tile[m][n]` is `z[b + m][o + n]`.
+    /// `tile[m][n]` is `z[b + m][o + n]`; the outputs lie in one block of sixteen.
     fn finish<const M: usize, const N: usize>(&mut self, b: usize, o: usize, tile: [[f32; N]; M]);
 }
 
@@ -222,10 +196,10 @@ pub trait DotEpilogue {
 ///
 /// Rows of `w` are the inner tile and stay in the first-level cache while all of `x` passes by.
 #[inline(always)]
-pub fn dot_product<L: Lanes, X: Left>(
+pub fn dot_product<L: Lanes, X: Operand>(
     lanes: L,
     (x, samples): (X, usize),
-    (w, outputs): (Weights<'_>, usize),
+    (w, outputs): (Matrix<'_>, usize),
     depth: usize,
     ahead: &mut impl Ahead,
     epilogue: &mut impl DotEpilogue,
@@ -234,7 +208,7 @@ pub fn dot_product<L: Lanes, X: Left>(
     if columns == 8 && (9..=10).contains(&outputs) {
         (rows, columns) = (2, 10); // ten classes in one tile
     }
-    for (o, n) in cut(outputs, columns) {
+    for (o, n) in cut_evenly(outputs, columns) {
         for (b, m) in cut(samples, rows) {
             ahead.ask(LINES_A_DOT_TILE);
             let epilogue = &mut *epilogue;
@@ -251,7 +225,7 @@ pub fn dot_product<L: Lanes, X: Left>(
 struct DotTile<'a, const M: usize, const N: usize, X, E> {
     x: X,
     b: usize,
-    w: Weights<'a>,
+    w: Matrix<'a>,
     o: usize,
     depth: usize,
     epilogue: E,
@@ -264,7 +238,7 @@ impl DotTile<'_, 0, 0, (), ()> {
     }
 }
 
-impl<const M: usize, const N: usize, X: Left, E: DotEpilogue> Kernel
+impl<const M: usize, const N: usize, X: Operand, E: DotEpilogue> Kernel
     for DotTile<'_, M, N, X, &mut E>
 {
     type Output = ();
@@ -272,23 +246,19 @@ impl<const M: usize, const N: usize, X: Left, E: DotEpilogue> Kernel
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let DotTile { x, b, w, o, depth, epilogue } = self;
-        let x: [&[X::Item]; M] = std::array::from_fn(|m| x.row(b + m, depth));
-        let mut w_rest = &w.blocks[o..];
         let zero = lanes.splat(0.0);
         let mut sums = [[zero; N]; M];
-        for i in 0..depth {
+        for (x, w) in x.along::<M>(b, depth).zip(w.along::<N>(o, depth)) {
             let mut left = [zero; M];
             for m in 0..M {
-                left[m] = X::load(lanes, &x[m][i]);
+                left[m] = X::load(lanes, &x[m]);
             }
-            let right = first_chunk::<_, N>(w_rest);
             for n in 0..N {
-                let right = lanes.load(&right[n]);
+                let right = lanes.load(&w[n]);
                 for m in 0..M {
                     sums[m][n] = lanes.fma(left[m], right, sums[m][n]);
                 }
             }
-            w_rest = w_rest.get(w.stride..).unwrap_or_default();
         }
         // Sums across lanes, sixteen vectors at a time, then four; places past the end stay zero.
         let mut tile = [[0.0; N]; M];
@@ -331,34 +301,64 @@ pub trait OuterEpilogue {
     );
 }
 
-/// `c[m][n] = sum_k a[k * lda + m] * b[k][n]`: `rows` values of `m`, `columns` blocks of `n`.
-#[derive(Clone, Copy)]
+/// `c[m][n] = sum_k a[k][m] * b[k][n]`: `rows` values of `m`, `columns` blocks of `n`.
+#[derive(Clone)]
 pub struct Outer<'a, B> {
-    pub a: &'a [f32],
-    pub lda: usize,
+    pub a: Coefficients<'a>,
     pub rows: usize,
     pub b: B,
-    pub columns: usize,
+    pub columns: Range<usize>,
     pub depth: usize,
+}
+
+/// The left operand of an outer product: `a[k][m]` is `values[m / 16 * panel + k * step + m % 16]`.
+#[derive(Clone, Copy)]
+pub struct Coefficients<'a> {
+    pub values: &'a [f32],
+    pub panel: usize,
+    pub step: usize,
+}
+
+impl<'a> Coefficients<'a> {
+    /// The rows of a matrix are `k`, its columns `m`.
+    pub fn of(matrix: Matrix<'a>) -> Self {
+        let values = floats(matrix.blocks);
+        Coefficients { values, panel: matrix.stride * LANES, step: LANES }
+    }
+
+    /// `values[k * stride + m]`
+    pub fn transposed(values: &'a [f32], stride: usize) -> Self {
+        Coefficients { values, panel: LANES, step: stride }
+    }
+
+    #[inline(always)]
+    fn from(self, row: usize) -> &'a [f32] {
+        &self.values[row / LANES * self.panel + row % LANES..]
+    }
 }
 
 /// Computes an outer product, all rows of a few columns and then the next columns, so that a narrow
 /// strip of `b` stays in the near cache; hands each finished tile to the epilogue.
 #[inline(always)]
-pub fn outer_product<L: Lanes, B: Right>(
+pub fn outer_product<L: Lanes, B: Operand>(
     lanes: L,
-    outer: Outer<'_, B>,
+    outer: &Outer<'_, B>,
     ahead: &mut impl Ahead,
     epilogue: &mut impl OuterEpilogue,
 ) {
+    let (mut rows, mut columns) = L::OUTER;
+    if rows == 8 && (9..=10).contains(&outer.rows) {
+        (rows, columns) = (10, 2); // ten classes in one tile
+    }
+    let first = outer.columns.start;
     // Loops and not closures: what a closure does with vectors may end up compiled without them.
-    for (column, n) in cut(outer.columns, L::OUTER.1) {
-        for (row, m) in cut(outer.rows, L::OUTER.0) {
+    for (column, n) in cut(outer.columns.len(), columns) {
+        for (row, m) in cut_evenly(outer.rows, rows) {
             ahead.ask(LINES_AN_OUTER_TILE);
-            let epilogue = &mut *epilogue;
+            let (epilogue, column) = (&mut *epilogue, first + column);
             call_tile!(lanes, (m, n), OuterTile { outer, row, column, epilogue },
-                1: 1 2; 2: 1 2; 3: 1 2; 4: 1 2; 5: 1 2; 6: 1 2; 7: 1 2;
-                8: 1 2; 9: 1 2; 10: 1 2; 11: 1 2; 12: 1 2; 13: 1 2; 14: 1 2;
+                1: 1 2 3; 2: 1 2 3; 3: 1 2 3; 4: 1 2 3; 5: 1 2 3; 6: 1 2 3; 7: 1 2 3; 8: 1 2 3;
+                9: 1 2; 10: 1 2;
             );
         }
     }
@@ -366,7 +366,7 @@ pub fn outer_product<L: Lanes, B: Right>(
 
 /// `M` rows and `N` blocks of an outer product.
 struct OuterTile<'a, const M: usize, const N: usize, B, E> {
-    outer: Outer<'a, B>,
+    outer: &'a Outer<'a, B>,
     row: usize,
     column: usize,
     epilogue: E,
@@ -375,11 +375,11 @@ struct OuterTile<'a, const M: usize, const N: usize, B, E> {
 impl OuterTile<'_, 0, 0, (), ()> {
     #[inline(always)]
     fn fits<L: Lanes>(m: usize, n: usize) -> bool {
-        m <= L::OUTER.0 && n <= L::OUTER.1
+        m * n <= L::OUTER.0 * L::OUTER.1
     }
 }
 
-impl<const M: usize, const N: usize, B: Right, E: OuterEpilogue> Kernel
+impl<const M: usize, const N: usize, B: Operand, E: OuterEpilogue> Kernel
     for OuterTile<'_, M, N, B, &mut E>
 {
     type Output = ();
@@ -389,8 +389,8 @@ impl<const M: usize, const N: usize, B: Right, E: OuterEpilogue> Kernel
         let OuterTile { outer, row, column, epilogue } = self;
         let zero = lanes.splat(0.0);
         let mut sums = [[zero; N]; M];
-        let mut a = &outer.a[row..];
-        for right in outer.b.rows::<N>(column, outer.depth) {
+        let mut a = outer.a.from(row);
+        for right in outer.b.down::<N>(column, outer.depth) {
             let left = first_chunk::<_, M>(a);
             let mut loaded = [zero; N];
             for n in 0..N {
@@ -402,7 +402,7 @@ impl<const M: usize, const N: usize, B: Right, E: OuterEpilogue> Kernel
                     sums[m][n] = lanes.fma(value, loaded[n], sums[m][n]);
                 }
             }
-            a = a.get(outer.lda..).unwrap_or_default();
+            a = a.get(outer.a.step..).unwrap_or_default();
         }
         epilogue.finish(lanes, row, column, sums);
     }

@@ -37,7 +37,7 @@ impl Rule {
 /// The epilogue that updates weights where the tile of their gradient stands in registers.
 pub struct Update<'a> {
     pub rule: Rule,
-    /// As [`Weights`](super::products::Weights).
+    /// The blocks of a [`Matrix`](super::products::Matrix), as are those of `velocity`.
     pub weight: &'a mut [Block],
     /// As `weight`; empty without momentum.
     pub velocity: &'a mut [Block],

@@ -6,7 +6,7 @@
 //! of the batch's mean is `(p - t) / samples`.
 
 use super::elementwise::{exp, flush, ln};
-use super::lanes::{Kernel, LANES, Lanes};
+use super::lanes::{Block, Kernel, LANES, Lanes};
 
 /// Logits of up to `stride` samples, `[class * stride + sample]`; `stride` is a multiple of 16.
 #[derive(Clone, Copy)]
@@ -74,8 +74,8 @@ pub struct Train<'a> {
     pub smoothing: f32,
     /// Out: `[class * stride + sample]`, the gradient as the product with the weights reads it.
     pub delta_t: &'a mut [f32],
-    /// Out: `[sample * delta_stride + class]`, the same as the product with the inputs reads it.
-    pub delta: &'a mut [f32],
+    /// Out: the same as a matrix, a row a sample.
+    pub delta: &'a mut [Block],
     pub delta_stride: usize,
 }
 
@@ -111,9 +111,9 @@ impl Kernel for Train<'_> {
             let count = LANES.min(labels.len() - first);
             for sample in 0..count {
                 total += f64::from(losses[sample]);
-                let row = &mut delta[(first + sample) * delta_stride..][..classes];
-                for (class, d) in row.iter_mut().enumerate() {
-                    *d = delta_t[class * stride + first + sample];
+                for class in 0..classes {
+                    let block = &mut delta[class / LANES * delta_stride + first + sample];
+                    block.0[class % LANES] = delta_t[class * stride + first + sample];
                 }
             }
         }
@@ -198,15 +198,15 @@ mod tests {
             let labels: Vec<u8> = (0..samples).map(|s| (s * 7 % classes) as u8).collect();
             let logits = Logits { values: &values, stride, classes };
             for isa in Isa::available() {
-                let (mut delta_t, mut delta) =
-                    (vec![0.0; classes * stride], vec![0.0; stride * 16]);
+                let mut delta_t = vec![0.0; classes * stride];
+                let mut delta = vec![Block::ZERO; stride];
                 let loss = isa.run(Train {
                     logits,
                     labels: &labels,
                     smoothing: eps as f32,
                     delta_t: &mut delta_t,
                     delta: &mut delta,
-                    delta_stride: 16,
+                    delta_stride: stride,
                 });
                 let mut expected = 0.0;
                 for s in 0..samples {
@@ -216,8 +216,8 @@ mod tests {
                     expected += l;
                     for c in 0..classes {
                         let d = d[c] / samples as f64;
-                        assert!((f64::from(delta[s * 16 + c]) - d).abs() < 1e-6);
-                        assert_eq!(delta[s * 16 + c], delta_t[c * stride + s]);
+                        assert!((f64::from(delta[s].0[c]) - d).abs() < 1e-6);
+                        assert_eq!(delta[s].0[c], delta_t[c * stride + s]);
                     }
                 }
                 assert!((loss - expected).abs() <= 2e-6 * expected.max(1.0), "{loss} {expected}");
