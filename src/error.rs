@@ -194,6 +194,8 @@ pub enum Damage {
     NoSamples { count: u32, rows: u32, cols: u32 },
     #[error("announces {count} samples of {rows} x {cols}; at most {limit} bytes can be taken")]
     TooLarge { count: u32, rows: u32, cols: u32, limit: u64 },
+    #[error("announces {bytes} bytes of {what}; this machine has not so much memory to give")]
+    NoMemory { what: &'static str, bytes: u64 },
     #[error("goes on after the {expected} bytes that its header announces")]
     TrailingBytes { expected: u64 },
     #[error("has label {label} for sample {sample}; labels below {classes} were expected")]
