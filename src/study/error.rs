@@ -9,6 +9,13 @@ pub enum StudyError {
     #[error("cannot {action} the study file {path}: {reason}; name another with --study FILE", path = .path.display())]
     Open { action: &'static str, path: PathBuf, reason: String },
 
+    /// The file's folder does not exist.
+    #[error(
+        "there is no folder {folder} for the study file {path}; create it, or name another file with --study FILE",
+        folder = .folder.display(), path = .path.display()
+    )]
+    NoFolder { path: PathBuf, folder: PathBuf },
+
     /// The file could not be written while a search was running: a full disk, most often.
     #[error(
         "cannot write the study file {path}: {reason}; what was recorded before is whole: make room, then run the same command again to go on",
