@@ -1,6 +1,7 @@
 //! What can be wrong with a search space.
 
 use super::Value;
+use crate::error::Error;
 
 /// A mistake in a search space: where it stands, and what it is.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -9,6 +10,12 @@ pub struct SpaceError {
     /// The parameter as it was spelled, or the file with line and column.
     pub place: String,
     pub problem: SpaceProblem,
+}
+
+impl From<SpaceError> for Error {
+    fn from(error: SpaceError) -> Error {
+        Error::mistake(error)
+    }
 }
 
 /// What is wrong, in values; each message ends with what to do.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::error::Error;
+
 /// Every way in which a study file is refused or fails.
 #[derive(Debug, thiserror::Error)]
 pub enum StudyError {
@@ -103,6 +105,13 @@ pub enum StudyError {
     /// No trial of that number.
     #[error("{path} has no trial {number}: its trials are {have}; choose one of them", path = .path.display())]
     NoTrial { path: PathBuf, number: u32, have: String },
+}
+
+impl From<StudyError> for Error {
+    fn from(error: StudyError) -> Error {
+        let exit_code = error.exit_code();
+        Error::Room { error: Box::new(error), exit_code }
+    }
 }
 
 impl StudyError {
