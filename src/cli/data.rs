@@ -1,15 +1,15 @@
 //! `warpsweep data`: what a data set holds, and whether its files are those that were published.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use clap::Subcommand;
 use serde_json::json;
 
+use super::options::DataArgs;
 use super::print;
 use crate::data::split::count_classes;
 use crate::data::verify::{FileReport, Status, verify};
-use crate::data::{Dataset, Loaded, Request, Source, Split, Validation, load};
+use crate::data::{Dataset, Loaded, Split, Validation};
 use crate::error::Result;
 
 /// Look at a data set and check its files.
@@ -23,34 +23,18 @@ pub struct Args {
 enum Command {
     /// Show sizes, classes, pixel statistics and fingerprint of a data set.
     Info(InfoArgs),
-    /// Read every file and compare its MD5 sum with the published one.
+    /// Read every file and compare its MD5 sum with the published one; nothing stands in for files
+    /// that are missing.
     Verify(VerifyArgs),
-}
-
-#[derive(Debug, clap::Args)]
-struct DataArgs {
-    /// fashion-mnist, mnist, kmnist, synthetic, or a folder of four IDX files
-    /// [default: fashion-mnist]
-    #[arg(long, value_name = "SET|DIR")]
-    data: Option<Source>,
-    /// A folder to look into first, before $WARPSWEEP_DATA and the cache
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// Print JSON instead of text
-    #[arg(long)]
-    json: bool,
-}
-
-impl DataArgs {
-    fn request(&self) -> Request {
-        Request { source: self.data.clone(), data_dir: self.data_dir.clone() }
-    }
 }
 
 #[derive(Debug, clap::Args)]
 struct InfoArgs {
     #[command(flatten)]
     data: DataArgs,
+    /// One JSON object on standard output, nothing else
+    #[arg(long)]
+    json: bool,
     /// Show how this would split it: holdout, holdout:N or test
     #[arg(long, value_name = "HOW")]
     validation: Option<Validation>,
@@ -60,22 +44,25 @@ struct InfoArgs {
 struct VerifyArgs {
     #[command(flatten)]
     data: DataArgs,
+    /// One JSON object a file and one summary on standard output, nothing else
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs `warpsweep data`.
 pub fn run(args: Args) -> Result<()> {
     match args.command {
-        Command::Info(args) => info(&args),
-        Command::Verify(args) => verify_files(&args.data),
+        Command::Info(args) => info(args),
+        Command::Verify(args) => verify_files(args),
     }
 }
 
-fn info(args: &InfoArgs) -> Result<()> {
-    let Loaded { dataset: data, note, folder } = load(&args.data.request())?;
+fn info(args: InfoArgs) -> Result<()> {
+    let Loaded { dataset: data, note, folder } = args.data.load()?;
     let classes = class_counts(&data);
     let pixels = PixelStatistics::of(&data.train.pixels);
     let split = args.validation.map(|how| split_sizes(&data, how)).transpose()?;
-    if args.data.json {
+    if args.json {
         let split = split.map(|[training, validation, test]| {
             json!({ "training": training, "validation": validation, "test": test })
         });
@@ -163,8 +150,8 @@ impl PixelStatistics {
     }
 }
 
-fn verify_files(args: &DataArgs) -> Result<()> {
-    let verification = verify(&args.request())?;
+fn verify_files(args: VerifyArgs) -> Result<()> {
+    let verification = verify(&args.data.request()?)?;
     let fingerprint = verification.dataset.as_ref().ok().map(|data| data.fingerprint.clone());
     let mut text = String::new();
     if args.json {
