@@ -204,18 +204,27 @@ fn a_file_without_permission_is_refused() {
 #[test]
 fn a_gzip_bomb_is_refused_in_little_memory() {
     let honest = images(&samples(TRAIN, SIDE * SIDE, 10, 0), SIDE);
+    let many = (1 << 30) / (SIDE * SIDE);
+    let announced = bomb(&idx(0x0803, &[many, SIDE, SIDE], &[]));
     let cases = [
-        ("a gibibyte after the images", bomb(&honest)),
-        ("a gibibyte announced", bomb(&idx(0x0803, &[(1 << 30) / 784, 28, 28], &[]))),
-        ("more than there is", bomb(&idx(0x0803, &[u32::MAX as usize; 3], &[]))),
+        ("a gibibyte after the images", bomb(&honest), TRAIN, "goes on"),
+        ("a gibibyte announced", announced.clone(), TRAIN, "80 labels"),
+        ("a gibibyte that has its labels", announced, many, "not so much memory"),
+        (
+            "more than there is",
+            bomb(&idx(0x0803, &[u32::MAX as usize; 3], &[])),
+            TRAIN,
+            "80 labels",
+        ),
     ];
-    for (case, bytes) in cases {
+    for (case, bytes, count, says) in cases {
         let home = Home::new();
         let data = home.write_data("data", TRAIN, 30, SIDE);
+        write(&data.join(LABELS), &labels(&vec![1; count]));
         as_gzip(&data.join(IMAGES), &bytes);
         // In KiB of address space; a program that unpacks the bomb is killed or aborts.
         let output = limited(&home, "ulimit -v 800000", &search_in(&data));
-        assert_refused(case, &output, 2, &[IMAGES]);
+        assert_refused(case, &output, 2, &[IMAGES, says]);
     }
 }
 
