@@ -3,10 +3,11 @@
 //!     cargo bench                         # everything, some minutes
 //!     cargo bench -- softmax_regression   # what has this in its name
 //!
-//! divan's table shows the times; the lines below it set them in relation: GFLOP/s of the matrix
-//! products, and their share of the fused multiply-adds that the same cores were measured to do
-//! just before. FLOPs are counted as PyTorch users count them: 2 a multiply-add, forward and both
-//! gradients of every layer, without the first layer's input gradient, and the validation.
+//! divan's table shows the times, checks included; the lines below it leave the checks out and set
+//! the times in relation: GFLOP/s of the matrix products, and their share of the fused
+//! multiply-adds that a core was measured to do just before. FLOPs are 2 a multiply-add, of the
+//! forward pass, of both gradients of every layer but the first, which has no input gradient, and
+//! of the validation.
 //!
 //! The data is Fashion-MNIST from `$WARPSWEEP_DATA`, `../shared/data` or the cache, else the
 //! synthetic set; the last line says which. A result is checked before its time is printed: trials
