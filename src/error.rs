@@ -88,21 +88,10 @@ pub enum Error {
     #[error("standard output was closed")]
     Closed,
 
-    /// A study file was refused or failed.
-    #[error(transparent)]
-    Study(#[from] crate::study::StudyError),
-
-    /// A mistake in a search space.
-    #[error(transparent)]
-    Space(#[from] crate::space::SpaceError),
-
-    /// A config, or a space, that no model accepts.
-    #[error(transparent)]
-    Recipe(#[from] crate::model::RecipeError),
-
-    /// A model file that cannot be read or written.
-    #[error(transparent)]
-    Checkpoint(#[from] crate::model::checkpoint::CheckpointError),
+    /// The error of a room that has a type of its own for what goes wrong in it. The room decides
+    /// on the exit code, so that this file need not know the rooms above it.
+    #[error("{error}")]
+    Room { error: Box<dyn std::error::Error + Send + Sync>, exit_code: u8 },
 
     /// Ctrl-C, or a request to terminate.
     #[error("interrupted; run the same command again to go on")]
@@ -194,6 +183,8 @@ pub enum Damage {
     NoSamples { count: u32, rows: u32, cols: u32 },
     #[error("announces {count} samples of {rows} x {cols}; at most {limit} bytes can be taken")]
     TooLarge { count: u32, rows: u32, cols: u32, limit: u64 },
+    #[error("announces {bytes} bytes of {what}; this machine has not so much memory to give")]
+    NoMemory { what: &'static str, bytes: u64 },
     #[error("goes on after the {expected} bytes that its header announces")]
     TrailingBytes { expected: u64 },
     #[error("has label {label} for sample {sample}; labels below {classes} were expected")]
@@ -212,9 +203,7 @@ impl Error {
             | Error::Output { .. }
             | Error::Signals { .. }
             | Error::Cache { .. } => 1,
-            Error::Study(error) => error.exit_code(),
-            // The disk failed while the run went on; all other troubles with a model are its user's.
-            Error::Checkpoint(crate::model::checkpoint::CheckpointError::Write { .. }) => 1,
+            Error::Room { exit_code, .. } => *exit_code,
             _ => 2,
         }
     }
@@ -222,6 +211,11 @@ impl Error {
     /// Whether the process should end without a word: nobody reads on.
     pub fn is_quiet(&self) -> bool {
         matches!(self, Error::Closed)
+    }
+
+    /// The error of a room, as a mistake of the user's.
+    pub(crate) fn mistake(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+        Error::Room { error: Box::new(error), exit_code: 2 }
     }
 
     /// A file or folder that cannot be read.

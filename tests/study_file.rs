@@ -259,7 +259,7 @@ fn what_cannot_be_a_file_is_refused_in_one_line() {
     assert!(refusal(Study::read(folder.path()), 2).contains("it is a folder"));
     assert!(refusal(Study::read(&path), 2).contains("cannot read the study file"));
     fs::write(&path, "").unwrap();
-    assert!(refusal(Study::open(&path.join("below"), &header()), 2).contains("cannot make"));
+    assert!(refusal(Study::open(&path.join("below"), &header()), 2).contains("there is no folder"));
     assert!(refusal(Study::read(&path), 2).contains("has no study yet"));
 }
 

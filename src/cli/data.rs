@@ -1,16 +1,16 @@
 //! `warpsweep data`: what a data set holds, and whether its files are those that were published.
 
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Write as _};
-use std::path::PathBuf;
 
 use clap::Subcommand;
 use serde_json::json;
 
+use super::options::DataArgs;
+use super::print;
 use crate::data::split::count_classes;
 use crate::data::verify::{FileReport, Status, verify};
-use crate::data::{Dataset, Loaded, Request, Source, Split, Validation, load};
-use crate::error::{Error, Result};
+use crate::data::{Dataset, Loaded, Split, Validation};
+use crate::error::Result;
 
 /// Look at a data set and check its files.
 #[derive(Debug, clap::Args)]
@@ -21,63 +21,51 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show sizes, classes, pixel statistics, fingerprint and split of a data set.
+    /// Show sizes, classes, pixel statistics and fingerprint of a data set.
     Info(InfoArgs),
-    /// Read every file and compare its MD5 sum with the published one.
+    /// Read every file and compare its MD5 sum with the published one; nothing stands in for files
+    /// that are missing.
     Verify(VerifyArgs),
-}
-
-#[derive(Debug, clap::Args)]
-struct DataArgs {
-    /// fashion-mnist, mnist, kmnist, synthetic, or a folder of four IDX files
-    /// [default: fashion-mnist]
-    #[arg(long, value_name = "SET|DIR")]
-    data: Option<Source>,
-    /// A folder to look into first, before $WARPSWEEP_DATA and the cache
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// Print JSON instead of text
-    #[arg(long)]
-    json: bool,
-}
-
-impl DataArgs {
-    fn request(&self) -> Request {
-        Request { source: self.data.clone(), data_dir: self.data_dir.clone() }
-    }
 }
 
 #[derive(Debug, clap::Args)]
 struct InfoArgs {
     #[command(flatten)]
     data: DataArgs,
-    /// Which samples validate: holdout, holdout:N or test
-    #[arg(long, value_name = "PART", default_value_t)]
-    validation: Validation,
+    /// One JSON object on standard output, nothing else
+    #[arg(long)]
+    json: bool,
+    /// Show how this would split it: holdout, holdout:N or test
+    #[arg(long, value_name = "HOW")]
+    validation: Option<Validation>,
 }
 
 #[derive(Debug, clap::Args)]
 struct VerifyArgs {
     #[command(flatten)]
     data: DataArgs,
+    /// One JSON object a file and one summary on standard output, nothing else
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs `warpsweep data`.
 pub fn run(args: Args) -> Result<()> {
     match args.command {
-        Command::Info(args) => info(&args),
-        Command::Verify(args) => verify_files(&args.data),
+        Command::Info(args) => info(args),
+        Command::Verify(args) => verify_files(args),
     }
 }
 
-fn info(args: &InfoArgs) -> Result<()> {
-    let Loaded { dataset, note, folder } = load(&args.data.request())?;
-    let split = Split::new(dataset, args.validation)?;
-    let data = split.data();
-    let parts = [split.training(), split.validation(), split.test()].map(|part| part.len());
-    let classes = class_counts(data);
+fn info(args: InfoArgs) -> Result<()> {
+    let Loaded { dataset: data, note, folder } = args.data.load()?;
+    let classes = class_counts(&data);
     let pixels = PixelStatistics::of(&data.train.pixels);
-    if args.data.json {
+    let split = args.validation.map(|how| split_sizes(&data, how)).transpose()?;
+    if args.json {
+        let split = split.map(|[training, validation, test]| {
+            json!({ "training": training, "validation": validation, "test": test })
+        });
         return print(&format!(
             "{}\n",
             json!({
@@ -95,25 +83,17 @@ fn info(args: &InfoArgs) -> Result<()> {
                 "pixel_mean": pixels.mean,
                 "pixel_std": pixels.deviation,
                 "pixel_zeros": pixels.zeros,
-                "validation": args.validation.to_string(),
-                "split": { "training": parts[0], "validation": parts[1], "test": parts[2] },
+                "validation": args.validation.map(|how| how.to_string()),
+                "split": split,
             })
         ));
     }
     let place = folder.map_or("built in".to_string(), |folder| folder.display().to_string());
-    let mut text = note.map_or(String::new(), |note| format!("note: {note}\n"));
     let lines = [
         ("data", data.name.clone()),
         ("from", place),
         ("images", format!("{} x {} pixels, {} classes", data.rows, data.cols, data.classes)),
-        ("published", format!("{} training, {} test samples", data.train.len(), data.test.len())),
-        (
-            "split",
-            format!(
-                "{} to train on, {} to validate ({}), {} to test",
-                parts[0], parts[1], args.validation, parts[2]
-            ),
-        ),
+        ("samples", format!("{} to train, {} to test", data.train.len(), data.test.len())),
         ("by class", classes.iter().map(usize::to_string).collect::<Vec<_>>().join(" ")),
         (
             "pixels",
@@ -126,10 +106,18 @@ fn info(args: &InfoArgs) -> Result<()> {
         ),
         ("fingerprint", data.fingerprint.clone()),
     ];
-    for (name, value) in lines {
-        let _ = writeln!(text, "{name:<12} {value}");
-    }
-    print(&text)
+    let lines = lines.into_iter().chain(split.map(|[training, validation, test]| {
+        ("split", format!("{training} to train on, {validation} to validate, {test} to test"))
+    }));
+    let note = note.map_or(String::new(), |note| format!("note: {note}\n"));
+    let text: String = lines.map(|(name, value)| format!("{name:<12} {value}\n")).collect();
+    print(&(note + &text))
+}
+
+/// Samples to train on, to validate and to test.
+fn split_sizes(data: &Dataset, validation: Validation) -> Result<[usize; 3]> {
+    let split = Split::new(data.clone(), validation)?;
+    Ok([split.training(), split.validation(), split.test()].map(|part| part.len()))
 }
 
 /// Training samples of each class.
@@ -162,8 +150,8 @@ impl PixelStatistics {
     }
 }
 
-fn verify_files(args: &DataArgs) -> Result<()> {
-    let verification = verify(&args.request())?;
+fn verify_files(args: VerifyArgs) -> Result<()> {
+    let verification = verify(&args.data.request()?)?;
     let fingerprint = verification.dataset.as_ref().ok().map(|data| data.fingerprint.clone());
     let mut text = String::new();
     if args.json {
@@ -210,18 +198,4 @@ fn describe(file: &FileReport) -> String {
         let _ = writeln!(line, "          {problem}");
     }
     line
-}
-
-/// Writes to standard output; a reader that has gone away is no error.
-fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::File {
-            action: "write",
-            path: "standard output".into(),
-            reason: error.to_string(),
-            next: "send it elsewhere",
-        }),
-        _ => Ok(()),
-    }
 }

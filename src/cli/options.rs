@@ -28,8 +28,12 @@ pub struct DataArgs {
 impl DataArgs {
     /// Loads the data set. A note says that another one was taken than the default.
     pub fn load(self) -> Result<data::Loaded> {
+        data::load(&self.request()?)
+    }
+
+    pub fn request(self) -> Result<data::Request> {
         let source = self.data.map(|text| text.parse::<Source>()).transpose()?;
-        data::load(&data::Request { source, data_dir: self.data_dir })
+        Ok(data::Request { source, data_dir: self.data_dir })
     }
 }
 

@@ -34,7 +34,7 @@ const STUDY_NAME: &str = "warpsweep";
 /// larger --trials adds to it, and another search has another file. A search that is complete
 /// trains nothing and shows its result again.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub struct Args {
     /// A hyperparameter and what it is drawn from; may be repeated
     ///

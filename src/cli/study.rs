@@ -1,11 +1,12 @@
 //! `warpsweep study`: looks into study files. Nothing here writes to one.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
 
+use super::{print, remark};
 use crate::error::Result;
 use crate::report::{csv, json, table};
 use crate::study::{Counts, Study, StudyError, Summary, summaries};
@@ -99,7 +100,7 @@ impl Which {
     fn read(&self) -> Result<Study> {
         let study = Study::read_named(&self.file, self.name.as_deref())?;
         if let Some(repair) = study.repair() {
-            eprintln!("note: {repair}");
+            remark(&format!("note: {repair}"));
         }
         Ok(study)
     }
@@ -112,7 +113,7 @@ fn list(path: &Path, json: bool) -> Result<()> {
             Ok(found) => found,
             // One file of many that cannot be read does not hide the others.
             Err(error) if path.is_dir() => {
-                eprintln!("note: {error}");
+                remark(&format!("note: {error}"));
                 continue;
             }
             Err(error) => return Err(error),
@@ -232,7 +233,7 @@ fn export(study: &Study, format: Format, output: Option<&Path>) -> Result<()> {
     let Some(path) = output else {
         let mut text = Vec::new();
         write(&mut text).map_err(|error| unwritten("standard output", &error))?;
-        return print_bytes(&text);
+        return print(&String::from_utf8_lossy(&text));
     };
     // Both must exist to be the same file.
     if let (Ok(from), Ok(to)) = (study.path().canonicalize(), path.canonicalize())
@@ -250,21 +251,6 @@ fn export(study: &Study, format: Format, output: Option<&Path>) -> Result<()> {
 
 fn json_lines(values: impl IntoIterator<Item = serde_json::Value>) -> String {
     values.into_iter().map(|value| format!("{value}\n")).collect()
-}
-
-fn print(text: &str) -> Result<()> {
-    print_bytes(text.as_bytes())
-}
-
-/// Writes to standard output. A reader that has seen enough, as `head` has, is no error.
-fn print_bytes(text: &[u8]) -> Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(unwritten("standard output", &error).into())
-        }
-        _ => Ok(()),
-    }
 }
 
 fn unwritten(path: impl Into<PathBuf>, error: &io::Error) -> StudyError {

@@ -30,6 +30,7 @@ fn the_first_command_is_the_chapter_s_search() {
 fn mistakes_are_one_line_with_what_was_wrong_and_where_to_look() {
     for (line, parts) in [
         (&["search", "--trials", "0"][..], &["--trials 0", "at least 1"][..]),
+        (&["search", "--trials", "-1"], &["'-1'", "--trials", "see warpsweep search --help"]),
         (&["search", "--trials", "x"], &["'x'", "--trials", "see warpsweep search --help"]),
         (&["search", "--trails", "3"], &["--trails", "--trials", "see warpsweep search --help"]),
         (&["search", "--array", "0"], &["--array 0"]),

@@ -23,7 +23,7 @@ const DEFAULT_PARAM: &str = "learning_rate=0.1";
 /// search's options it gives that trial's numbers, to the last bit. --study takes all of these from
 /// a study file and checks that the trial comes to the same error again.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub struct Args {
     /// A hyperparameter and its value; may be repeated [default: learning_rate=0.1]
     #[arg(long = "param", value_name = "NAME=VALUE")]

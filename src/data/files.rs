@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use md5::{Digest, Md5};
 
-use super::idx::{self, CLASSES, Images};
+use super::idx::{CLASSES, IdxFile, Kind};
 use super::{Dataset, Samples};
 use crate::error::{Error, Result};
 
@@ -127,51 +127,54 @@ pub fn load_folder(name: &str, folder: &Path) -> Result<Dataset> {
     let [train_images, train_labels] = [find(FILES[0])?, find(FILES[1])?];
     let [test_images, test_labels] = [find(FILES[2])?, find(FILES[3])?];
 
+    // All headers before any payload: a bomb that announces a gigabyte does not fit its labels.
+    let (train_images, train_labels) = open_pair(&train_images, &train_labels)?;
+    let (test_images, test_labels) = open_pair(&test_images, &test_labels)?;
+    check_sizes(&train_images, &test_images)?;
+    let sizes = train_images.image_size();
+
     let (train, others) = std::thread::scope(|scope| {
         let others = scope.spawn(|| -> Result<_> {
-            Ok((
-                idx::read_labels(&train_labels)?,
-                idx::read_images(&test_images)?,
-                idx::read_labels(&test_labels)?,
-            ))
+            let labels = train_labels.read()?;
+            Ok((labels, Samples { pixels: test_images.read()?, labels: test_labels.read()? }))
         });
-        let train = idx::read_images(&train_images);
+        let train = train_images.read();
         (train, others.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    let (train_y, test, test_y) = others?;
-    let train = train?;
-
-    check_counts(&train_images, &train, &train_labels, &train_y)?;
-    check_counts(&test_images, &test, &test_labels, &test_y)?;
-    let sizes = [train.rows, train.cols];
-    if sizes != [test.rows, test.cols] {
-        let images = |images: &Images| format!("images of {} x {}", images.rows, images.cols);
-        return Err(Error::DataFilesDiffer {
-            first: train_images,
-            first_count: images(&train),
-            second: test_images,
-            second_count: images(&test),
-        });
-    }
-    let train = Samples { pixels: train.pixels, labels: train_y };
-    let test = Samples { pixels: test.pixels, labels: test_y };
+    let (labels, test) = others?;
+    let train = Samples { pixels: train?, labels };
     Ok(Dataset::new(name, train, test, sizes, CLASSES))
 }
 
-fn check_counts(
-    images_path: &Path,
-    images: &Images,
-    labels_path: &Path,
-    labels: &[u8],
-) -> Result<()> {
-    if images.count() == labels.len() {
-        return Ok(());
+/// Opens the files of one part, which must announce an image for every label.
+fn open_pair<'a>(images: &'a Path, labels: &'a Path) -> Result<(IdxFile<'a>, IdxFile<'a>)> {
+    let images = IdxFile::open(images, Kind::Images)?;
+    let labels = IdxFile::open(labels, Kind::Labels)?;
+    if images.count() == labels.count() {
+        return Ok((images, labels));
     }
     Err(Error::DataFilesDiffer {
-        first: images_path.to_path_buf(),
+        first: images.path().to_path_buf(),
         first_count: format!("{} images", images.count()),
-        second: labels_path.to_path_buf(),
-        second_count: format!("{} labels", labels.len()),
+        second: labels.path().to_path_buf(),
+        second_count: format!("{} labels", labels.count()),
+    })
+}
+
+/// Training and test images must be of one size.
+fn check_sizes(train: &IdxFile, test: &IdxFile) -> Result<()> {
+    if train.image_size() == test.image_size() {
+        return Ok(());
+    }
+    let images = |file: &IdxFile| {
+        let [rows, cols] = file.image_size();
+        format!("images of {rows} x {cols}")
+    };
+    Err(Error::DataFilesDiffer {
+        first: train.path().to_path_buf(),
+        first_count: images(train),
+        second: test.path().to_path_buf(),
+        second_count: images(test),
     })
 }
 

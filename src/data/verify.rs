@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::files::{FILES, Published, load_folder, locate, md5_of};
+use super::idx::{IdxFile, Kind};
 use super::source::{Places, Source};
-use super::{Dataset, Request, idx};
+use super::{Dataset, Request};
 use crate::error::{Error, Result};
 
 /// What became of one file's comparison.
@@ -94,10 +95,8 @@ fn report(folder: &Path, i: usize, expected: Option<&'static str>) -> Result<Fil
     let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
     let gzipped = path.extension().is_some_and(|extension| extension == "gz");
     let expected = expected.filter(|_| gzipped);
-    let read = match i % 2 {
-        0 => idx::read_images(&path).map(drop),
-        _ => idx::read_labels(&path).map(drop),
-    };
+    let kind = [Kind::Images, Kind::Labels][i % 2];
+    let read = IdxFile::open(&path, kind).and_then(IdxFile::read).map(drop);
     // A folder or pipe in the file's place has no sum; the reader has said so.
     let md5 = md5_of_regular(&path);
     let status = match (&read, &md5, expected) {

@@ -54,6 +54,14 @@ pub enum CheckpointError {
     Write { path: PathBuf, reason: String },
 }
 
+impl From<CheckpointError> for Error {
+    fn from(error: CheckpointError) -> Error {
+        // The disk failed while the run went on; all other troubles with a model are its user's.
+        let exit_code = if matches!(error, CheckpointError::Write { .. }) { 1 } else { 2 };
+        Error::Room { error: Box::new(error), exit_code }
+    }
+}
+
 const NEXT: &str = "give a file that `--save-model` wrote";
 
 /// A model as it stands in a file.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Activation, Architecture, Hidden, Hyperparameters, Init, LrSchedule, Recipe};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::space::{Config, Distribution, Parameter, Space, Value, did_you_mean};
 
 /// The most hidden layers that a model has.
@@ -131,6 +131,12 @@ pub enum RecipeError {
         "nesterov=true needs momentum above 0, as in PyTorch; add momentum, such as momentum=0.9"
     )]
     NesterovWithoutMomentum,
+}
+
+impl From<RecipeError> for Error {
+    fn from(error: RecipeError) -> Error {
+        Error::mistake(error)
+    }
 }
 
 /// What a config need not say.

@@ -143,7 +143,7 @@ fn a_space_that_a_model_cannot_follow_is_refused_before_any_trial() {
     for (arguments, message) in [
         (
             &["learning_rat=0.1"][..],
-            "unknown hyperparameter learning_rat, did you mean learning_rate?; known are learning_rate, batch_size, momentum, nesterov, weight_decay, activation, layers, units, dropout, lr_schedule, label_smoothing, init; a layer's own are units_1, dropout_1, activation_1 to _6",
+            "unknown hyperparameter learning_rat (did you mean learning_rate?); known are learning_rate, batch_size, momentum, nesterov, weight_decay, activation, layers, units, dropout, lr_schedule, label_smoothing, init; a layer's own are units_1, dropout_1, activation_1 to _6",
         ),
         (
             &["learning_rate=0"],
@@ -227,11 +227,11 @@ fn a_space_that_a_model_cannot_follow_is_refused_before_any_trial() {
         ),
         (
             &["layers=6", "units_7=64"],
-            "unknown hyperparameter units_7, did you mean units_6?; known are",
+            "unknown hyperparameter units_7 (did you mean units_6?); known are",
         ),
         (
             &["layers=6", "units_01=64"],
-            "unknown hyperparameter units_01, did you mean units_1?; known are",
+            "unknown hyperparameter units_01 (did you mean units_1?); known are",
         ),
         (
             &["nesterov=1", "momentum=0.9"],

@@ -1,6 +1,7 @@
 //! What can be wrong with a search space.
 
 use super::Value;
+use crate::error::Error;
 
 /// A mistake in a search space: where it stands, and what it is.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -11,17 +12,23 @@ pub struct SpaceError {
     pub problem: SpaceProblem,
 }
 
+impl From<SpaceError> for Error {
+    fn from(error: SpaceError) -> Error {
+        Error::mistake(error)
+    }
+}
+
 /// What is wrong, in values; each message ends with what to do.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SpaceProblem {
     /// Text that does not parse; the column counts characters from 1.
-    #[error("found {found} at column {column}, expected {expected}")]
+    #[error("found {found} at column {column}, expected {expected}; mend it there")]
     Unreadable { column: usize, found: String, expected: &'static str },
 
     #[error("`{name}` is not a name; use letters, digits and `_`, not beginning with a digit")]
     Name { name: String },
 
-    #[error("expected name=value, such as learning_rate=loguniform(1e-4,1) or batch_size=16")]
+    #[error("it has no value; write name=value, such as batch_size=16 or units=randint(32,64)")]
     NoValue,
 
     #[error("{name} stands there twice; keep one")]
@@ -33,7 +40,7 @@ pub enum SpaceProblem {
     #[error("the number of arguments is {given}; write {spelling}")]
     ArgumentCount { given: usize, spelling: &'static str },
 
-    #[error("{what} is {value}, expected {expected}")]
+    #[error("{what} is {value}, expected {expected}; give one")]
     WrongType { what: String, value: String, expected: &'static str },
 
     #[error("{what} is {value}, which is not a finite number; give a finite one")]
@@ -112,11 +119,11 @@ impl SpaceProblem {
     }
 }
 
-/// `, did you mean X?` when a known name is close to the one that was given, else nothing.
+/// ` (did you mean X?)` when a known name is close to the one that was given, else nothing.
 pub(crate) fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let scored = known.into_iter().map(|name| (strsim::jaro_winkler(given, name), name));
     match scored.max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((score, name)) if score > 0.75 => format!(", did you mean {name}?"),
+        Some((score, name)) if score > 0.75 => format!(" (did you mean {name}?)"),
         _ => String::new(),
     }
 }

@@ -89,24 +89,27 @@ fn each_mistake_in_a_file_gets_its_one_line_with_line_and_column() {
         ),
         (
             "[x]\ntype = \"flaot\"",
-            r#"line 2, column 8, parameter "x": unknown type `flaot`, did you mean float?; known are float, int, categorical, fixed, normal, lognormal"#,
+            r#"line 2, column 8, parameter "x": unknown type `flaot` (did you mean float?); known are float, int, categorical, fixed, normal, lognormal"#,
         ),
-        ("[x]\ntype = 3", r#"line 2, column 8, parameter "x": type is 3, expected a string"#),
+        (
+            "[x]\ntype = 3",
+            r#"line 2, column 8, parameter "x": type is 3, expected a string; give one"#,
+        ),
         (
             "[x]\ntype = \"int\"\nlow = 1\nhihg = 2",
-            r#"line 4, column 1, parameter "x": unknown key `hihg`, did you mean high?; a parameter of type int takes type, when, low, high, log, step"#,
+            r#"line 4, column 1, parameter "x": unknown key `hihg` (did you mean high?); a parameter of type int takes type, when, low, high, log, step"#,
         ),
         (
             "[x]\ntype = \"int\"\nlow = 1.5\nhigh = 2",
-            r#"line 3, column 7, parameter "x": low is 1.5, expected a whole number of 64 bits"#,
+            r#"line 3, column 7, parameter "x": low is 1.5, expected a whole number of 64 bits; give one"#,
         ),
         (
             "[x]\ntype = \"int\"\nlow = 99999999999999999999\nhigh = 2",
-            r#"line 3, column 7, parameter "x": low is 99999999999999999999, expected a whole number of 64 bits"#,
+            r#"line 3, column 7, parameter "x": low is 99999999999999999999, expected a whole number of 64 bits; give one"#,
         ),
         (
             "[x]\ntype = \"float\"\nlow = \"a\"\nhigh = 2",
-            r#"line 3, column 7, parameter "x": low is "a", expected a number"#,
+            r#"line 3, column 7, parameter "x": low is "a", expected a number; give one"#,
         ),
         (
             "[x]\ntype = \"float\"\nlow = 0\nhigh = nan",
@@ -114,7 +117,7 @@ fn each_mistake_in_a_file_gets_its_one_line_with_line_and_column() {
         ),
         (
             "[x]\ntype = \"float\"\nlow = 0\nhigh = 1\nlog = 1",
-            r#"line 5, column 7, parameter "x": log is 1, expected true or false"#,
+            r#"line 5, column 7, parameter "x": log is 1, expected true or false; give one"#,
         ),
         (
             "[x]\ntype = \"float\"\nlow = 0\nhigh = 1\nlog = true",
@@ -142,23 +145,23 @@ fn each_mistake_in_a_file_gets_its_one_line_with_line_and_column() {
         ),
         (
             "[x]\ntype = \"categorical\"\nchoices = \"a\"",
-            r#"line 3, column 11, parameter "x": choices is "a", expected an array such as [16, 32, 64]"#,
+            r#"line 3, column 11, parameter "x": choices is "a", expected an array such as [16, 32, 64]; give one"#,
         ),
         (
             "[x]\ntype = \"fixed\"\nvalue = 1979-05-27",
-            r#"line 3, column 9, parameter "x": value is 1979-05-27, expected a number, a string, true or false"#,
+            r#"line 3, column 9, parameter "x": value is 1979-05-27, expected a number, a string, true or false; give one"#,
         ),
         (
             "x = [1]",
-            r#"line 1, column 5, parameter "x": x is an array, expected a number, a string, true or false"#,
+            r#"line 1, column 5, parameter "x": x is an array, expected a number, a string, true or false; give one"#,
         ),
         (
             "x = \"unifrm(0,1)\"",
-            r#"line 1, column 5, parameter "x": unknown distribution `unifrm`, did you mean uniform?; known are uniform, loguniform, randint, lograndint, quniform, choice, normal, lognormal"#,
+            r#"line 1, column 5, parameter "x": unknown distribution `unifrm` (did you mean uniform?); known are uniform, loguniform, randint, lograndint, quniform, choice, normal, lognormal"#,
         ),
         (
             "y = 1\n[x]\ntype = \"fixed\"\nvalue = 1\nwhen = \"y >\"",
-            r#"line 5, column 8, parameter "x": found the end at column 4, expected a value to compare with"#,
+            r#"line 5, column 8, parameter "x": found the end at column 4, expected a value to compare with; mend it there"#,
         ),
         (
             "y = 1\n[x]\ntype = \"fixed\"\nvalue = 1\nwhen = \"z > 1\"",

@@ -339,7 +339,7 @@ fn each_mistake_on_the_command_line_gets_its_one_line() {
         ),
         (
             &["x=logunifrom(1,2)"],
-            r#"parameter "x=logunifrom(1,2)": unknown distribution `logunifrom`, did you mean loguniform?; known are uniform, loguniform, randint, lograndint, quniform, choice, normal, lognormal"#,
+            r#"parameter "x=logunifrom(1,2)": unknown distribution `logunifrom` (did you mean loguniform?); known are uniform, loguniform, randint, lograndint, quniform, choice, normal, lognormal"#,
         ),
         (
             &["x=uniform(1)"],
@@ -368,9 +368,12 @@ fn each_mistake_on_the_command_line_gets_its_one_line() {
         ),
         (
             &["x=randint(1,2.5)"],
-            r#"parameter "x=randint(1,2.5)": high is 2.5, expected a whole number"#,
+            r#"parameter "x=randint(1,2.5)": high is 2.5, expected a whole number; give one"#,
         ),
-        (&["x=uniform(a,1)"], r#"parameter "x=uniform(a,1)": low is a, expected a number"#),
+        (
+            &["x=uniform(a,1)"],
+            r#"parameter "x=uniform(a,1)": low is a, expected a number; give one"#,
+        ),
         (&["x=normal(0,0)"], r#"parameter "x=normal(0,0)": sd is 0; use one above 0"#),
         (
             &["x=lognormal(0,100)"],
@@ -379,7 +382,7 @@ fn each_mistake_on_the_command_line_gets_its_one_line() {
         (&["x=1", "x=2"], r#"parameter "x": x stands there twice; keep one"#),
         (
             &["x"],
-            r#"parameter "x": expected name=value, such as learning_rate=loguniform(1e-4,1) or batch_size=16"#,
+            r#"parameter "x": it has no value; write name=value, such as batch_size=16 or units=randint(32,64)"#,
         ),
         (
             &["=1"],
@@ -391,15 +394,15 @@ fn each_mistake_on_the_command_line_gets_its_one_line() {
         ),
         (
             &["x="],
-            r#"parameter "x=": found the end at column 3, expected a value or a distribution such as uniform(0,1)"#,
+            r#"parameter "x=": found the end at column 3, expected a value or a distribution such as uniform(0,1); mend it there"#,
         ),
         (
             &["x=0.1.2"],
-            r#"parameter "x=0.1.2": found "0.1.2" at column 3, expected a value or a distribution such as uniform(0,1)"#,
+            r#"parameter "x=0.1.2": found "0.1.2" at column 3, expected a value or a distribution such as uniform(0,1); mend it there"#,
         ),
         (
             &["x=uniform(1,2"],
-            r#"parameter "x=uniform(1,2": found the end at column 14, expected `,` or `)`"#,
+            r#"parameter "x=uniform(1,2": found the end at column 14, expected `,` or `)`; mend it there"#,
         ),
         (
             &["é=ü"],
@@ -407,28 +410,31 @@ fn each_mistake_on_the_command_line_gets_its_one_line() {
         ),
         (
             &["x=choice(ü,§)"],
-            r#"parameter "x=choice(ü,§)": found "§)" at column 12, expected a value"#,
+            r#"parameter "x=choice(ü,§)": found "§)" at column 12, expected a value; mend it there"#,
         ),
-        (&["x='a"], r#"parameter "x='a": found "'a" at column 3, expected a closing quote"#),
+        (
+            &["x='a"],
+            r#"parameter "x='a": found "'a" at column 3, expected a closing quote; mend it there"#,
+        ),
         (
             &["x=1 2"],
-            r#"parameter "x=1 2": found "2" at column 5, expected the end, or ` if ` and a condition"#,
+            r#"parameter "x=1 2": found "2" at column 5, expected the end, or ` if ` and a condition; mend it there"#,
         ),
         (
             &["x=1 if"],
-            r#"parameter "x=1 if": found the end at column 7, expected a parameter's name, as in layers >= 3"#,
+            r#"parameter "x=1 if": found the end at column 7, expected a parameter's name, as in layers >= 3; mend it there"#,
         ),
         (
             &["x=1 if y = 3"],
-            r#"parameter "x=1 if y = 3": found "= 3" at column 10, expected one of == != < <= > >="#,
+            r#"parameter "x=1 if y = 3": found "= 3" at column 10, expected one of == != < <= > >=; mend it there"#,
         ),
         (
             &["x=1 if y>"],
-            r#"parameter "x=1 if y>": found the end at column 10, expected a value to compare with"#,
+            r#"parameter "x=1 if y>": found the end at column 10, expected a value to compare with; mend it there"#,
         ),
         (
             &["x=1 if layer>1", "layers=2"],
-            r#"parameter "x": its condition `layer > 1` refers to layer, which is not in the space, did you mean layers?; add it"#,
+            r#"parameter "x": its condition `layer > 1` refers to layer, which is not in the space (did you mean layers?); add it"#,
         ),
         (
             &["x=1 if y==rleu", "y=choice(relu,tanh)"],

@@ -2,12 +2,21 @@
 
 use std::path::PathBuf;
 
+use crate::error::Error;
+
 /// Every way in which a study file is refused or fails.
 #[derive(Debug, thiserror::Error)]
 pub enum StudyError {
     /// The file could not be opened, read or made.
     #[error("cannot {action} the study file {path}: {reason}; name another with --study FILE", path = .path.display())]
     Open { action: &'static str, path: PathBuf, reason: String },
+
+    /// The file's folder does not exist.
+    #[error(
+        "there is no folder {folder} for the study file {path}; create it, or name another file with --study FILE",
+        folder = .folder.display(), path = .path.display()
+    )]
+    NoFolder { path: PathBuf, folder: PathBuf },
 
     /// The file could not be written while a search was running: a full disk, most often.
     #[error(
@@ -96,6 +105,13 @@ pub enum StudyError {
     /// No trial of that number.
     #[error("{path} has no trial {number}: its trials are {have}; choose one of them", path = .path.display())]
     NoTrial { path: PathBuf, number: u32, have: String },
+}
+
+impl From<StudyError> for Error {
+    fn from(error: StudyError) -> Error {
+        let exit_code = error.exit_code();
+        Error::Room { error: Box::new(error), exit_code }
+    }
 }
 
 impl StudyError {

@@ -62,11 +62,12 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Opens a journal for writing: makes the file and its folder where they are missing, and cuts
-    /// a torn tail back to the last whole record.
+    /// Opens a journal for writing: makes the file where it is missing, and cuts a torn tail back
+    /// to the last whole record.
     pub fn open(path: &Path) -> Result<Journal> {
         let mut journal = Journal::at(path);
         if !path.exists() {
+            check_folder(path)?;
             create(path).map_err(|error| journal.refusal("make", error))?;
         }
         journal.update(|_| Ok(Lines::default()))?;
@@ -221,14 +222,24 @@ fn check_regular(path: &Path) -> io::Result<()> {
     }
 }
 
+/// A folder that is not there is more often misspelled than wanted: the user makes it.
+fn check_folder(path: &Path) -> Result<(), StudyError> {
+    let folder = folder_of(path);
+    if folder.is_dir() {
+        return Ok(());
+    }
+    Err(StudyError::NoFolder { path: path.to_owned(), folder: folder.to_owned() })
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
 /// Makes an empty file, durably: its folder is synced too.
 fn create(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder {
-        fs::create_dir_all(folder)?;
-    }
     OpenOptions::new().append(true).create(true).open(path)?;
     #[cfg(unix)]
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    File::open(folder_of(path))?.sync_all()?;
     Ok(())
 }

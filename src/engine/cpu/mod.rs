@@ -1,6 +1,6 @@
 //! The CPU engine: every core trains trials of its own, in the widest vectors that it has.
 //!
-//! From the outside in: [`array`] deals trials to threads, [`trial`] trains one for an epoch,
+//! From the outside in: [`mod@array`] deals trials to threads, [`trial`] trains one for an epoch,
 //! [`batch`] takes a batch through a [`network`], in passes ([`dense`], [`softmax_xent`], [`sgd`])
 //! made of two matrix [`products`] and [`elementwise`] functions, on [`lanes`].
 
