@@ -4,6 +4,8 @@
 //! everywhere, so they give the same bits on every machine; a library's `exp` or `tanh` would not.
 //! Errors are measured against float64 in the tests below.
 
+#![expect(clippy::excessive_precision, reason = "coefficients as they were published")]
+
 use crate::model::Activation;
 
 /// Values nearer to zero than this become zero where they would otherwise decay for ever:
@@ -161,7 +163,8 @@ mod tests {
 
     #[test]
     fn the_derivatives_agree_with_central_differences_in_float64() {
-        let values: [(Activation, fn(f64) -> f64); 4] = [
+        type Value = fn(f64) -> f64;
+        let values: [(Activation, Value); 4] = [
             (Activation::Relu, |z| z.max(0.0)),
             (Activation::Tanh, libm::tanh),
             (Activation::Sigmoid, |z| 1.0 / (1.0 + libm::exp(-z))),

@@ -4,6 +4,8 @@
 //! [`batch`] takes a batch through a [`network`], in passes ([`dense`], [`softmax_xent`], [`sgd`])
 //! made of two matrix [`products`] and [`elementwise`] functions, on [`lanes`].
 
+#![expect(clippy::needless_range_loop, reason = "lanes and registers are counted, not iterated")]
+
 mod array;
 mod batch;
 mod dense;
@@ -62,5 +64,76 @@ impl Engine for CpuEngine {
         part: Part<'_>,
     ) -> Result<Evaluation> {
         Ok(trial::evaluate(self.isa, architecture, parameters, part))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::data::{Split, Validation, synthetic};
+    use crate::engine::{EpochMetrics, Next, Observer, ShuffleMode};
+    use crate::model::{Activation, Hidden, Hyperparameters, Init, LrSchedule, Parameters, Recipe};
+
+    /// Keeps what each of two epochs came to, without its time.
+    #[derive(Default)]
+    struct Keep(Mutex<Vec<(EpochMetrics, Parameters)>>);
+
+    impl Observer for Keep {
+        fn after_epoch(
+            &self,
+            _slot: usize,
+            metrics: EpochMetrics,
+            parameters: &dyn Fn() -> Parameters,
+        ) -> Next {
+            let mut kept = self.0.lock().unwrap();
+            kept.push((EpochMetrics { seconds: 0.0, ..metrics }, parameters()));
+            if metrics.epoch == 2 { Next::Finish } else { Next::Train }
+        }
+    }
+
+    fn train(isa: Isa, hidden: Vec<Hidden>) -> Vec<(EpochMetrics, Parameters)> {
+        let split = Split::new(synthetic::generate_sized(330, 50), Validation::Holdout(130));
+        let task = Task { split: split.unwrap(), seed: 3, shuffle: ShuffleMode::PerTrial };
+        let hyperparameters = Hyperparameters {
+            learning_rate: 0.05,
+            lr_schedule: LrSchedule::Cosine,
+            batch_size: 23,
+            momentum: 0.9,
+            nesterov: true,
+            weight_decay: 1e-3,
+            label_smoothing: 0.1,
+            init: Init::Default,
+        };
+        let architecture = Architecture { inputs: 784, hidden, classes: 10 };
+        let recipe = Recipe { architecture, hyperparameters, epochs: 2 };
+        let engine = CpuEngine::new(Some(1)).unwrap().with_isa(isa);
+        let keep = Keep::default();
+        let mut array = engine.array(&task, vec![Trial { number: 7, recipe }]).unwrap();
+        array.advance(&keep).unwrap();
+        keep.0.into_inner().unwrap()
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        let layer = |units, activation, dropout| Hidden { units, activation, dropout };
+        let networks = [
+            vec![],
+            vec![
+                layer(37, Activation::Tanh, 0.2),
+                layer(9, Activation::Gelu, 0.0),
+                layer(70, Activation::Sigmoid, 0.5),
+                layer(16, Activation::Relu, 0.0),
+            ],
+        ];
+        for hidden in networks {
+            let all = Isa::available();
+            let first = train(all[0], hidden.clone());
+            assert!(first.iter().all(|(metrics, _)| metrics.is_finite()));
+            for isa in &all[1..] {
+                assert!(train(*isa, hidden.clone()) == first, "{} differs", isa.name());
+            }
+        }
     }
 }
