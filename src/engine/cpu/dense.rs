@@ -193,10 +193,7 @@ impl Kernel for Activate<'_> {
             let used = LANES.min(hidden.units - column * LANES);
             let rows = values.iter_mut().zip(slopes.iter_mut()).take(samples);
             for (sample, (value, slope)) in rows.enumerate() {
-                for lane in 0..LANES {
-                    let (h, d) = activate(hidden.activation, value.0[lane]);
-                    (value.0[lane], slope.0[lane]) = (h, d);
-                }
+                activate(hidden.activation, &mut value.0, &mut slope.0);
                 if let Some(Dropout { stream, first }) = &dropout {
                     let block = (first + sample as u64) * width as u64 + column as u64;
                     let kept = kept(stream, block, hidden.dropout);

@@ -6,6 +6,7 @@
 
 #![expect(clippy::excessive_precision, reason = "coefficients as they were published")]
 
+use super::lanes::LANES;
 use crate::model::Activation;
 
 /// Values nearer to zero than this become zero where they would otherwise decay for ever:
@@ -110,29 +111,47 @@ pub fn erf(x: f32) -> f32 {
     if t > 0.927_734_4 { far } else { near }
 }
 
-/// An activation's value and its derivative at `z`.
+/// Replaces each `z` by its activation, and writes the derivative there to `slopes`.
+///
+/// The activation is chosen outside the loop: inside, it would keep the loop from being vectors.
 #[inline(always)]
-pub fn activate(activation: Activation, z: f32) -> (f32, f32) {
+pub fn activate(activation: Activation, values: &mut [f32; LANES], slopes: &mut [f32; LANES]) {
     match activation {
-        Activation::Relu => {
-            // `z > 0` is false for NaN, which must not turn into 0: a diverged model has to show.
-            let value = if z <= 0.0 { 0.0 } else { z };
-            (value, if z > 0.0 { 1.0 } else { 0.0 })
-        }
-        Activation::Tanh => {
+        Activation::Relu => each(values, slopes, relu),
+        Activation::Tanh => each(values, slopes, |z| {
             let h = tanh(z);
             (h, (-h).mul_add(h, 1.0))
-        }
-        Activation::Sigmoid => {
+        }),
+        Activation::Sigmoid => each(values, slopes, |z| {
             let h = sigmoid(z);
             (h, h * (1.0 - h))
-        }
-        Activation::Gelu => {
-            const FRAC_1_SQRT_2PI: f32 = 0.398_942_3;
-            let phi = 0.5f32.mul_add(erf(z * std::f32::consts::FRAC_1_SQRT_2), 0.5);
-            (z * phi, (z * FRAC_1_SQRT_2PI).mul_add(exp(-0.5 * z * z), phi))
-        }
+        }),
+        Activation::Gelu => each(values, slopes, gelu),
     }
+}
+
+#[inline(always)]
+fn each(
+    values: &mut [f32; LANES],
+    slopes: &mut [f32; LANES],
+    activation: impl Fn(f32) -> (f32, f32),
+) {
+    for lane in 0..LANES {
+        (values[lane], slopes[lane]) = activation(values[lane]);
+    }
+}
+
+#[inline(always)]
+fn relu(z: f32) -> (f32, f32) {
+    // `z <= 0` is false for NaN, which must not turn into 0: a diverged model has to show.
+    (if z <= 0.0 { 0.0 } else { z }, if z > 0.0 { 1.0 } else { 0.0 })
+}
+
+#[inline(always)]
+fn gelu(z: f32) -> (f32, f32) {
+    const FRAC_1_SQRT_2PI: f32 = 0.398_942_3;
+    let phi = 0.5f32.mul_add(erf(z * std::f32::consts::FRAC_1_SQRT_2), 0.5);
+    (z * phi, (z * FRAC_1_SQRT_2PI).mul_add(exp(-0.5 * z * z), phi))
 }
 
 #[cfg(test)]
@@ -150,6 +169,13 @@ mod tests {
                 (f64::from(f(x)) - exact).abs() / exact.abs().max(floor)
             })
             .fold(0.0, f64::max)
+    }
+
+    /// An activation's value and derivative at one place.
+    fn at(activation: Activation, z: f32) -> (f32, f32) {
+        let (mut values, mut slopes) = ([z; LANES], [0.0; LANES]);
+        activate(activation, &mut values, &mut slopes);
+        (values[LANES - 1], slopes[LANES - 1])
     }
 
     #[test]
@@ -174,7 +200,7 @@ mod tests {
             for i in -400..=400 {
                 let z = f64::from(i) / 50.0 + 0.001;
                 let slope = (value(z + 1e-5) - value(z - 1e-5)) / 2e-5;
-                let (h, d) = activate(activation, z as f32);
+                let (h, d) = at(activation, z as f32);
                 assert!((f64::from(h) - value(z)).abs() < 1e-6, "{activation:?}({z}) = {h}");
                 assert!((f64::from(d) - slope).abs() < 1e-6, "{activation:?}'({z}) = {d}");
             }
@@ -188,7 +214,7 @@ mod tests {
         for activation in
             [Activation::Relu, Activation::Tanh, Activation::Sigmoid, Activation::Gelu]
         {
-            assert!(activate(activation, f32::NAN).0.is_nan(), "{activation:?}");
+            assert!(at(activation, f32::NAN).0.is_nan(), "{activation:?}");
         }
     }
 

@@ -77,13 +77,13 @@ pub trait Lanes: Copy {
 
     /// The sums of sixteen vectors, each added up as [`fold`] does.
     #[inline(always)]
-    fn sum16(self, vectors: [Self::F; 16]) -> [f32; 16] {
+    fn sum16(self, vectors: [Self::F; 16]) -> Block {
         let mut sums = [0.0; 16];
         for i in 0..4 {
             let four = [vectors[4 * i], vectors[4 * i + 1], vectors[4 * i + 2], vectors[4 * i + 3]];
             sums[4 * i..][..4].copy_from_slice(&self.sum4(four));
         }
-        sums
+        Block(sums)
     }
 }
 
@@ -269,7 +269,7 @@ mod x86 {
     impl Lanes for Avx512 {
         type F = __m512;
         const OUTER: (usize, usize) = (8, 3);
-        const DOT: (usize, usize) = (3, 8);
+        const DOT: (usize, usize) = (2, 8);
 
         #[inline(always)]
         fn splat(self, value: f32) -> __m512 {
@@ -328,13 +328,14 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn sum16(self, v: [__m512; 16]) -> [f32; 16] {
+        fn sum16(self, v: [__m512; 16]) -> Block {
             unsafe {
-                // Four vectors of four sums, each sum spread over the four lanes of a part.
-                let a = fold4(fold8(v[0], v[1]), fold8(v[2], v[3]));
-                let b = fold4(fold8(v[4], v[5]), fold8(v[6], v[7]));
-                let c = fold4(fold8(v[8], v[9]), fold8(v[10], v[11]));
-                let d = fold4(fold8(v[12], v[13]), fold8(v[14], v[15]));
+                // Four vectors of four sums, each sum spread over the four lanes of a part; taken in
+                // the order that leaves the sums in theirs.
+                let a = fold4(fold8(v[0], v[4]), fold8(v[8], v[12]));
+                let b = fold4(fold8(v[1], v[5]), fold8(v[9], v[13]));
+                let c = fold4(fold8(v[2], v[6]), fold8(v[10], v[14]));
+                let d = fold4(fold8(v[3], v[7]), fold8(v[11], v[15]));
                 let (d, e) = (fold2(a, b), fold2(c, d));
                 let sums = _mm512_add_ps(
                     _mm512_shuffle_ps::<0b10_00_10_00>(d, e),
@@ -342,8 +343,7 @@ mod x86 {
                 );
                 let mut out = Block::ZERO;
                 _mm512_storeu_ps(out.0.as_mut_ptr(), sums);
-                // Part p of the register holds vectors p, p + 4, p + 8, p + 12.
-                std::array::from_fn(|i| out.0[4 * (i % 4) + i / 4])
+                out
             }
         }
     }
@@ -448,7 +448,7 @@ mod tests {
     struct Sums([[f32; LANES]; 16]);
 
     impl Kernel for Sums {
-        type Output = ([f32; 16], [f32; 4]);
+        type Output = (Block, [f32; 4]);
         #[inline(always)]
         fn run<L: Lanes>(self, lanes: L) -> Self::Output {
             let loaded = self.0.map(|v| lanes.load(&Block(v)));
@@ -469,7 +469,7 @@ mod tests {
             let expected = vectors.map(fold);
             for isa in Isa::available() {
                 let (sixteen, four) = isa.run(Sums(vectors));
-                assert_eq!(sixteen, expected, "{}", isa.name());
+                assert_eq!(sixteen.0, expected, "{}", isa.name());
                 assert_eq!(four, expected[..4], "{}", isa.name());
             }
         }

@@ -215,7 +215,6 @@ pub fn dot_product<L: Lanes, X: Operand>(
             call_tile!(lanes, (m, n), DotTile { x, b, w, o, depth, epilogue },
                 1: 1 2 3 4 5 6 7 8 9 10;
                 2: 1 2 3 4 5 6 7 8 9 10;
-                3: 1 2 3 4 5 6 7 8;
             );
         }
     }
@@ -234,7 +233,7 @@ struct DotTile<'a, const M: usize, const N: usize, X, E> {
 impl DotTile<'_, 0, 0, (), ()> {
     #[inline(always)]
     fn fits<L: Lanes>(m: usize, n: usize) -> bool {
-        m * n <= L::DOT.0 * L::DOT.1
+        (m <= L::DOT.0 && n <= L::DOT.1) || (L::DOT.1 == 8 && n > 8)
     }
 }
 
@@ -261,17 +260,14 @@ impl<const M: usize, const N: usize, X: Operand, E: DotEpilogue> Kernel
             }
         }
         // Sums across lanes, sixteen vectors at a time, then four; places past the end stay zero.
-        let mut tile = [[0.0; N]; M];
+        let mut totals = [0.0; 32];
         let mut first = 0;
         while M * N - first > 12 {
             let mut vectors = [zero; 16];
             for i in first..(first + 16).min(M * N) {
                 vectors[i - first] = sums[i / N][i % N];
             }
-            let totals = lanes.sum16(vectors);
-            for i in first..(first + 16).min(M * N) {
-                tile[i / N][i % N] = totals[i - first];
-            }
+            totals[first..first + 16].copy_from_slice(&lanes.sum16(vectors).0);
             first = (first + 16).min(M * N);
         }
         while first < M * N {
@@ -279,11 +275,12 @@ impl<const M: usize, const N: usize, X: Operand, E: DotEpilogue> Kernel
             for i in first..(first + 4).min(M * N) {
                 vectors[i - first] = sums[i / N][i % N];
             }
-            let totals = lanes.sum4(vectors);
-            for i in first..(first + 4).min(M * N) {
-                tile[i / N][i % N] = totals[i - first];
-            }
+            totals[first..first + 4].copy_from_slice(&lanes.sum4(vectors));
             first += 4;
+        }
+        let mut tile = [[0.0; N]; M];
+        for (row, totals) in tile.iter_mut().zip(totals.chunks_exact(N)) {
+            row.copy_from_slice(totals);
         }
         epilogue.finish(b, o, tile);
     }
