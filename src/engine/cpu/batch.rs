@@ -6,7 +6,7 @@ use super::dense::{
     Activate, Dropout, Forward, Gather, InputGradient, Layout, Learn, LearnBiases, NextBatch,
     PIXEL, Transpose,
 };
-use super::lanes::{Block, Isa, LANES, blocks, floats_mut};
+use super::lanes::{Block, ByteRows, Isa, LANES, blocks, floats_mut};
 use super::network::{Layer, Network, stride_of};
 use super::products::{Matrix, Operand, Pixels};
 use super::sgd::Rule;
@@ -116,7 +116,7 @@ impl Batch {
         self.take_labels(part, step.samples);
         if self.reads_bytes() {
             let rows = rows_of(part, self.inputs, step.samples);
-            let inputs = Pixels { rows: &rows };
+            let inputs = Pixels { rows: ByteRows::new(&rows) };
             self.forward(network, inputs, step.samples.len(), next, dropout);
             let loss = self.loss(step);
             self.backward(network, inputs, step, next);
@@ -145,7 +145,13 @@ impl Batch {
         self.take_labels(part, samples);
         if self.reads_bytes() {
             let rows = rows_of(part, self.inputs, samples);
-            self.forward(network, Pixels { rows: &rows }, samples.len(), &mut next, |_| None);
+            self.forward(
+                network,
+                Pixels { rows: ByteRows::new(&rows) },
+                samples.len(),
+                &mut next,
+                |_| None,
+            );
         } else {
             self.gather(part, samples);
             let pixels = std::mem::take(&mut self.pixels);

@@ -6,6 +6,8 @@
 //! that true: products are summed by fused multiply-add everywhere ([`f32::mul_add`] where there is
 //! no intrinsic), a vector is summed by [`fold`]'s tree, and nothing else crosses lanes.
 
+use std::marker::PhantomData;
+
 use bytemuck::{Pod, Zeroable};
 
 use super::elementwise::flush;
@@ -169,17 +171,82 @@ impl Isa {
     }
 }
 
-/// Asks for the cache line at a place of memory that is read next.
-#[inline(always)]
-pub fn prefetch<T>(place: &T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch has no effect that a program can observe, and SSE is part of x86-64.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast());
+/// Runs of `N` items in a slice, `stride` items from the start of one to the start of the next.
+///
+/// The bounds are checked once, when the walk is made: in a tile's loop the comparisons would take
+/// the ports of a fifth of its multiply-adds.
+pub struct Walk<'a, T, const N: usize> {
+    next: *const T,
+    stride: usize,
+    left: usize,
+    items: PhantomData<&'a [T]>,
+}
+
+impl<'a, T, const N: usize> Walk<'a, T, N> {
+    /// A walk of `count` runs from the first item on.
+    ///
+    /// # Panics
+    /// If the slice ends before the last run does.
+    #[inline(always)]
+    pub fn new(items: &'a [T], stride: usize, count: usize) -> Self {
+        let last = count.saturating_sub(1).checked_mul(stride);
+        let end = last.and_then(|last| last.checked_add(N));
+        assert!(count == 0 || end.is_some_and(|end| end <= items.len()), "a walk leaves its slice");
+        Walk { next: items.as_ptr(), stride, left: count, items: PhantomData }
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = place;
+}
+
+impl<'a, T, const N: usize> Iterator for Walk<'a, T, N> {
+    type Item = &'a [T; N];
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<&'a [T; N]> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        // SAFETY: `new` checked that all runs lie in the slice, and `left` that this is one of them.
+        let run = unsafe { &*self.next.cast::<[T; N]>() };
+        self.next = self.next.wrapping_add(self.stride);
+        Some(run)
+    }
+}
+
+/// Rows of sixteen bytes a block, each anywhere in memory, of at least `width` blocks.
+#[derive(Clone, Copy)]
+pub struct ByteRows<'a> {
+    rows: &'a [&'a [[u8; LANES]]],
+    width: usize,
+}
+
+impl<'a> ByteRows<'a> {
+    pub fn new(rows: &'a [&'a [[u8; LANES]]]) -> Self {
+        let width = rows.iter().map(|row| row.len()).min().unwrap_or(0);
+        ByteRows { rows, width }
+    }
+
+    /// One row.
+    #[inline(always)]
+    pub fn row(self, row: usize) -> &'a [[u8; LANES]] {
+        self.rows[row]
+    }
+
+    /// Blocks `column .. column + N` of the first `count` rows.
+    ///
+    /// # Panics
+    /// If a row is shorter. Checked once, as for [`Walk`].
+    #[inline(always)]
+    pub fn columns<const N: usize>(
+        self,
+        column: usize,
+        count: usize,
+    ) -> impl Iterator<Item = &'a [[u8; LANES]; N]> {
+        assert!(column + N <= self.width, "a row of pixels ends before its columns");
+        self.rows[..count].iter().map(move |row| {
+            // SAFETY: `new` took the width of the shortest row, and the columns lie within it.
+            unsafe { &*row.as_ptr().add(column).cast() }
+        })
+    }
 }
 
 /// Asks for the cache line at a place of memory that is read soon: into the second-level cache,
@@ -187,7 +254,7 @@ pub fn prefetch<T>(place: &T) {
 #[inline(always)]
 pub fn prefetch_far<T>(place: &T) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: as for `prefetch`.
+    // SAFETY: a prefetch has no effect that a program can observe, and SSE is part of x86-64.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(place).cast());

@@ -10,7 +10,7 @@
 
 use std::ops::Range;
 
-use super::lanes::{Block, Kernel, LANES, Lanes, floats};
+use super::lanes::{Block, ByteRows, Kernel, LANES, Lanes, Walk, floats};
 
 /// A matrix, sixteen columns at a time, the rows side by side: columns `16 c ..` of row `r` are
 /// `blocks[c * stride + r]`. A row is a sample, or an output of a layer's weights.
@@ -30,7 +30,7 @@ pub struct Matrix<'a> {
 /// of floats, four times as large, that drives the weights out of the first-level cache.
 #[derive(Clone, Copy)]
 pub struct Pixels<'a> {
-    pub rows: &'a [&'a [[u8; LANES]]],
+    pub rows: ByteRows<'a>,
 }
 
 /// What a product reads: rows and columns of sixteen values, floats or bytes.
@@ -64,13 +64,7 @@ impl Operand for Matrix<'_> {
 
     #[inline(always)]
     fn along<const N: usize>(self, row: usize, depth: usize) -> impl Iterator<Item = [Block; N]> {
-        // A slice that is cut shorter: no product and one comparison a step.
-        let mut rest = &self.blocks[row..];
-        (0..depth).map(move |_| {
-            let rows = *first_chunk(rest);
-            rest = rest.get(self.stride..).unwrap_or_default();
-            rows
-        })
+        Walk::new(&self.blocks[row..], self.stride, depth).copied()
     }
 
     #[inline(always)]
@@ -95,7 +89,7 @@ impl Operand for Pixels<'_> {
         row: usize,
         depth: usize,
     ) -> impl Iterator<Item = [[u8; LANES]; N]> {
-        let rows: [&[[u8; LANES]]; N] = std::array::from_fn(|n| &self.rows[row + n][..depth]);
+        let rows: [&[[u8; LANES]]; N] = std::array::from_fn(|n| &self.rows.row(row + n)[..depth]);
         (0..depth).map(move |i| std::array::from_fn(|n| rows[n][i]))
     }
 
@@ -105,16 +99,7 @@ impl Operand for Pixels<'_> {
         column: usize,
         depth: usize,
     ) -> impl Iterator<Item = [[u8; LANES]; N]> {
-        self.rows.iter().take(depth).map(move |row| *first_chunk(&row[column..]))
-    }
-}
-
-/// The first `N` items of what a caller made long enough.
-#[inline(always)]
-fn first_chunk<T, const N: usize>(slice: &[T]) -> &[T; N] {
-    match slice.first_chunk() {
-        Some(chunk) => chunk,
-        None => unreachable!("a tile ends inside its matrix"),
+        self.rows.columns(column, depth).copied()
     }
 }
 
@@ -386,9 +371,8 @@ impl<const M: usize, const N: usize, B: Operand, E: OuterEpilogue> Kernel
         let OuterTile { outer, row, column, epilogue } = self;
         let zero = lanes.splat(0.0);
         let mut sums = [[zero; N]; M];
-        let mut a = outer.a.from(row);
-        for right in outer.b.down::<N>(column, outer.depth) {
-            let left = first_chunk::<_, M>(a);
+        let a = Walk::<_, M>::new(outer.a.from(row), outer.a.step, outer.depth);
+        for (left, right) in a.zip(outer.b.down::<N>(column, outer.depth)) {
             let mut loaded = [zero; N];
             for n in 0..N {
                 loaded[n] = B::load(lanes, &right[n]);
@@ -399,7 +383,6 @@ impl<const M: usize, const N: usize, B: Operand, E: OuterEpilogue> Kernel
                     sums[m][n] = lanes.fma(value, loaded[n], sums[m][n]);
                 }
             }
-            a = a.get(outer.a.step..).unwrap_or_default();
         }
         epilogue.finish(lanes, row, column, sums);
     }
