@@ -3,6 +3,8 @@
 //! One trial's way through the rooms: [`space`] draws its config, [`model`] reads it into sizes and
 //! numbers, [`engine`] trains it with its array, [`study`] writes it down, [`report`] shows it.
 
+#![deny(unsafe_code)] // but for the one file of vector lanes, which says so
+
 pub mod cli;
 pub mod data;
 pub mod engine;

@@ -6,6 +6,8 @@
 //! that true: products are summed by fused multiply-add everywhere ([`f32::mul_add`] where there is
 //! no intrinsic), a vector is summed by [`fold`]'s tree, and nothing else crosses lanes.
 
+#![allow(unsafe_code)]
+
 use std::marker::PhantomData;
 
 use bytemuck::{Pod, Zeroable};

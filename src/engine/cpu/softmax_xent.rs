@@ -109,11 +109,16 @@ impl Kernel for Train<'_> {
             }
             let losses: [f32; LANES] = std::array::from_fn(|i| ln(softmax.sum[i]) - expected[i]);
             let count = LANES.min(labels.len() - first);
-            for sample in 0..count {
-                total += f64::from(losses[sample]);
-                for class in 0..classes {
-                    let block = &mut delta[class / LANES * delta_stride + first + sample];
-                    block.0[class % LANES] = delta_t[class * stride + first + sample];
+            losses[..count].iter().for_each(|loss| total += f64::from(*loss));
+            for column in 0..classes.div_ceil(LANES) {
+                let sixteen = column * LANES..classes.min((column + 1) * LANES);
+                let mut rows = [[0.0; LANES]; LANES];
+                for (row, class) in rows.iter_mut().zip(sixteen) {
+                    row.copy_from_slice(&delta_t[class * stride + first..][..LANES]);
+                }
+                let out = &mut delta[column * delta_stride + first..][..count];
+                for (sample, block) in out.iter_mut().enumerate() {
+                    block.0 = std::array::from_fn(|class| rows[class][sample]);
                 }
             }
         }
