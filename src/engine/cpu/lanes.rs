@@ -243,7 +243,12 @@ impl<'a> ByteRows<'a> {
         column: usize,
         count: usize,
     ) -> impl Iterator<Item = &'a [[u8; LANES]; N]> {
-        assert!(column + N <= self.width, "a row of pixels ends before its columns");
+        // Checked, for a sum that wraps around would let a column far outside through.
+        let end = column.checked_add(N);
+        assert!(
+            end.is_some_and(|end| end <= self.width),
+            "a row of pixels ends before its columns"
+        );
         self.rows[..count].iter().map(move |row| {
             // SAFETY: `new` took the width of the shortest row, and the columns lie within it.
             unsafe { &*row.as_ptr().add(column).cast() }
@@ -542,6 +547,26 @@ mod tests {
                 assert_eq!(four, expected[..4], "{}", isa.name());
             }
         }
+    }
+
+    #[test]
+    fn a_walk_yields_the_runs_that_indexing_gives_and_no_more() {
+        let items: Vec<usize> = (0..20).collect();
+        let runs: Vec<[usize; 3]> = Walk::new(&items[2..], 5, 4).copied().collect();
+        assert_eq!(runs, [[2, 3, 4], [7, 8, 9], [12, 13, 14], [17, 18, 19]]);
+        assert_eq!(Walk::<usize, 3>::new(&[], 5, 0).count(), 0);
+    }
+
+    #[test]
+    fn what_would_leave_its_memory_panics_even_where_the_sum_wraps_around() {
+        let refused = |f: fn()| std::panic::catch_unwind(f).is_err();
+        let row = [[0u8; LANES]; 4];
+        assert_eq!(ByteRows::new(&[&row, &row]).columns::<3>(1, 2).count(), 2);
+        assert!(refused(|| drop(Walk::<i32, 3>::new(&[0; 17], 5, 4))));
+        assert!(refused(|| drop(Walk::<i32, 3>::new(&[0; 18], usize::MAX / 2, 4))));
+        assert!(refused(|| drop(ByteRows::new(&[&[[0; LANES]; 4]]).columns::<3>(2, 1))));
+        assert!(refused(|| drop(ByteRows::new(&[&[[0; LANES]; 4]]).columns::<3>(usize::MAX, 1))));
+        assert!(refused(|| drop(ByteRows::new(&[&[[0; LANES]; 4]]).columns::<3>(0, 2))));
     }
 
     struct Bytes([u8; LANES]);
