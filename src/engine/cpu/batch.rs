@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::dense::{
-    Activate, Dropout, Forward, Gather, InputGradient, Layout, Learn, LearnBiases, NextBatch,
-    PIXEL, Transpose,
+    Activate, Dropout, Forward, ForwardLogits, Gather, InputGradient, Learn, LearnBiases,
+    NextBatch, PIXEL, Transpose,
 };
 use super::lanes::{Block, ByteRows, Isa, LANES, blocks, floats_mut};
 use super::network::{Layer, Network, stride_of};
@@ -43,6 +43,8 @@ struct HiddenBatch {
 /// The output layer's part.
 struct OutputBatch {
     classes: usize,
+    /// Sums on their way to the logits, sixteen a class.
+    sums: Vec<Block>,
     /// `[class * samples_stride + sample]`
     logits: Vec<f32>,
     delta_t: Vec<f32>,
@@ -87,6 +89,7 @@ impl Batch {
             hidden: hidden.collect(),
             output: OutputBatch {
                 classes,
+                sums: vec![Block::ZERO; classes * LANES],
                 logits: vec![0.0; classes * samples],
                 delta_t: vec![0.0; classes * samples],
                 delta: vec![Block::ZERO; blocks(classes) * stride],
@@ -203,8 +206,16 @@ impl Batch {
         let (stride, samples_stride) = (self.stride, self.samples_stride());
         let mut below: Option<Matrix<'_>> = None;
         for (index, (hidden, layer)) in self.hidden.iter_mut().zip(&network.layers).enumerate() {
-            let (out, layout) = (floats_mut(&mut hidden.values), Layout::Matrix(stride));
-            forward_layer(self.isa, layer, (pixels, below), samples, out, layout, ahead);
+            let (isa, out, ahead) = (self.isa, &mut hidden.values[..], &mut *ahead);
+            match below {
+                Some(inputs) => {
+                    isa.run(Forward { layer, inputs, scale: 1.0, samples, out, stride, ahead });
+                }
+                None => {
+                    let (inputs, scale) = (pixels, PIXEL);
+                    isa.run(Forward { layer, inputs, scale, samples, out, stride, ahead });
+                }
+            }
             self.isa.run(Activate {
                 hidden: hidden.layer,
                 values: &mut hidden.values,
@@ -216,8 +227,36 @@ impl Batch {
             below = Some(Matrix { blocks: &hidden.values, stride });
         }
         if let Some(layer) = network.layers.last() {
-            let (out, layout) = (&mut self.output.logits[..], Layout::Transposed(samples_stride));
-            forward_layer(self.isa, layer, (pixels, below), samples, out, layout, ahead);
+            let (isa, stride, OutputBatch { sums, logits: out, .. }) =
+                (self.isa, samples_stride, &mut self.output);
+            match below {
+                Some(inputs) => {
+                    let scale = 1.0;
+                    isa.run(ForwardLogits {
+                        layer,
+                        inputs,
+                        scale,
+                        samples,
+                        sums,
+                        out,
+                        stride,
+                        ahead,
+                    });
+                }
+                None => {
+                    let (inputs, scale) = (pixels, PIXEL);
+                    isa.run(ForwardLogits {
+                        layer,
+                        inputs,
+                        scale,
+                        samples,
+                        sums,
+                        out,
+                        stride,
+                        ahead,
+                    });
+                }
+            }
         }
     }
 
@@ -295,27 +334,6 @@ fn strips(layer: &Layer) -> impl Iterator<Item = Range<usize>> + use<> {
     let columns = blocks(layer.shape.inputs);
     let width = (BLOCKS / layer.stride / TILE).max(1) * TILE;
     (0..columns).step_by(width).map(move |first| first..columns.min(first + width))
-}
-
-/// One layer forward: from the pixels if nothing lies below it.
-fn forward_layer(
-    isa: Isa,
-    layer: &Layer,
-    (pixels, below): (impl Operand, Option<Matrix<'_>>),
-    samples: usize,
-    out: &mut [f32],
-    layout: Layout,
-    ahead: &mut NextBatch<'_>,
-) {
-    match below {
-        Some(inputs) => {
-            isa.run(Forward { layer, inputs, scale: 1.0, samples, out, layout, ahead });
-        }
-        None => {
-            let (inputs, scale) = (pixels, PIXEL);
-            isa.run(Forward { layer, inputs, scale, samples, out, layout, ahead });
-        }
-    }
 }
 
 /// The pixels of some samples, in blocks.

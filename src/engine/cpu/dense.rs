@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use super::elementwise::activate;
-use super::lanes::{Block, Kernel, LANES, Lanes, blocks, floats, prefetch_far};
+use super::lanes::{Block, Kernel, LANES, Lanes, blocks, floats, floats_mut, prefetch_far};
 use super::network::Layer;
 use super::products::{
     Ahead, Coefficients, DotEpilogue, Matrix, Nothing, Operand, Outer, OuterEpilogue, dot_product,
-    for_each_index, outer_product,
+    for_each_index, outer_product, totals,
 };
 use super::sgd::{Rule, Update};
 use crate::data::Part;
@@ -90,25 +90,17 @@ impl Ahead for &mut NextBatch<'_> {
     }
 }
 
-/// `z = scale * W x + b` of a batch.
+/// `z = scale * W x + b` of a batch, as a hidden layer takes it.
 pub struct Forward<'a, X, A> {
     pub layer: &'a Layer,
     pub inputs: X,
     /// [`PIXEL`] where the inputs are pixels, 1 elsewhere.
     pub scale: f32,
     pub samples: usize,
-    pub out: &'a mut [f32],
-    pub layout: Layout,
+    /// Out: the blocks of a matrix, a row a sample.
+    pub out: &'a mut [Block],
+    pub stride: usize,
     pub ahead: A,
-}
-
-/// Where `z` of sample `b` and output `o` goes.
-#[derive(Clone, Copy)]
-pub enum Layout {
-    /// As in the blocks of a matrix of this stride, a row a sample.
-    Matrix(usize),
-    /// `[o * stride + b]`
-    Transposed(usize),
 }
 
 impl<X: Operand, A: Ahead> Kernel for Forward<'_, X, A> {
@@ -116,12 +108,12 @@ impl<X: Operand, A: Ahead> Kernel for Forward<'_, X, A> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Forward { layer, inputs, scale, samples, out, layout, mut ahead } = self;
+        let Forward { layer, inputs, scale, samples, out, stride, mut ahead } = self;
         let bias = &floats(&layer.bias)[..layer.shape.outputs];
         let weights = (layer.weights(), layer.shape.outputs);
         let depth = blocks(layer.shape.inputs);
-        let mut epilogue = PlusBias { scale, bias, out, layout };
-        dot_product(lanes, (inputs, samples), weights, depth, &mut ahead, &mut epilogue);
+        let mut epilogue = PlusBias { scale, bias, out: floats_mut(out), stride };
+        dot_product(lanes, (inputs, 0..samples), weights, depth, &mut ahead, &mut epilogue);
     }
 }
 
@@ -129,32 +121,90 @@ struct PlusBias<'a> {
     scale: f32,
     bias: &'a [f32],
     out: &'a mut [f32],
-    layout: Layout,
+    stride: usize,
 }
 
 impl DotEpilogue for PlusBias<'_> {
     #[inline(always)]
-    fn finish<const M: usize, const N: usize>(&mut self, b: usize, o: usize, tile: [[f32; N]; M]) {
+    fn finish<L: Lanes, const M: usize, const N: usize>(
+        &mut self,
+        lanes: L,
+        b: usize,
+        o: usize,
+        sums: [[L::F; N]; M],
+    ) {
+        let tile = totals(lanes, sums);
         let bias = &self.bias[o..][..N];
-        match self.layout {
-            Layout::Matrix(stride) => {
-                for m in 0..M {
-                    let first = (o / LANES * stride + b + m) * LANES + o % LANES;
-                    let out = &mut self.out[first..][..N];
-                    for n in 0..N {
-                        out[n] = tile[m][n].mul_add(self.scale, bias[n]);
-                    }
-                }
-            }
-            Layout::Transposed(stride) => {
-                for n in 0..N {
-                    let out = &mut self.out[(o + n) * stride + b..][..M];
-                    for m in 0..M {
-                        out[m] = tile[m][n].mul_add(self.scale, bias[n]);
-                    }
-                }
+        for m in 0..M {
+            let first = (o / LANES * self.stride + b + m) * LANES + o % LANES;
+            let out = &mut self.out[first..][..N];
+            for n in 0..N {
+                out[n] = tile[m][n].mul_add(self.scale, bias[n]);
             }
         }
+    }
+}
+
+/// `z = scale * W x + b` of a batch, as the loss takes it: `[output * stride + sample]`.
+///
+/// The sums of sixteen samples are put by before their lanes are added up, for then sixteen of an
+/// output are added at once and come out side by side, where they belong.
+pub struct ForwardLogits<'a, X, A> {
+    pub layer: &'a Layer,
+    pub inputs: X,
+    /// [`PIXEL`] where the inputs are pixels, 1 elsewhere.
+    pub scale: f32,
+    pub samples: usize,
+    /// Room for sixteen blocks an output.
+    pub sums: &'a mut [Block],
+    pub out: &'a mut [f32],
+    pub stride: usize,
+    pub ahead: A,
+}
+
+impl<X: Operand, A: Ahead> Kernel for ForwardLogits<'_, X, A> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let ForwardLogits { layer, inputs, scale, samples, sums, out, stride, mut ahead } = self;
+        let weights = (layer.weights(), layer.shape.outputs);
+        let bias = &floats(&layer.bias)[..layer.shape.outputs];
+        let depth = blocks(layer.shape.inputs);
+        for first in (0..samples).step_by(LANES) {
+            let sixteen = first..samples.min(first + LANES);
+            let mut epilogue = PutBy { first, sums: &mut *sums };
+            dot_product(lanes, (inputs, sixteen), weights, depth, &mut ahead, &mut epilogue);
+            for (output, sums) in sums.as_chunks::<LANES>().0.iter().take(bias.len()).enumerate() {
+                let mut z = lanes.sum_rows(sums);
+                let sum = lanes.load(&z);
+                lanes.store(lanes.fma(sum, lanes.splat(scale), lanes.splat(bias[output])), &mut z);
+                out[output * stride + first..][..LANES].copy_from_slice(&z.0);
+            }
+        }
+    }
+}
+
+/// The epilogue that keeps the lanes of sixteen samples, `[output][sample - first]`.
+struct PutBy<'a> {
+    first: usize,
+    sums: &'a mut [Block],
+}
+
+impl DotEpilogue for PutBy<'_> {
+    #[inline(always)]
+    fn finish<L: Lanes, const M: usize, const N: usize>(
+        &mut self,
+        lanes: L,
+        b: usize,
+        o: usize,
+        sums: [[L::F; N]; M],
+    ) {
+        let rows = &mut self.sums[o * LANES..][..N * LANES];
+        for_each_index!(n < N, {
+            let row = &mut rows[n * LANES + b - self.first..][..M];
+            for_each_index!(m < M, lanes.store(sums[m][n], &mut row[m]));
+        });
     }
 }
 

@@ -89,6 +89,26 @@ pub trait Lanes: Copy {
         }
         Block(sums)
     }
+
+    /// The sums of sixteen vectors in memory, each added up as [`fold`] does.
+    #[inline(always)]
+    fn sum_rows(self, rows: &[Block; LANES]) -> Block {
+        let mut vectors = [self.splat(0.0); LANES];
+        for i in 0..LANES {
+            vectors[i] = self.load(&rows[i]);
+        }
+        self.sum16(vectors)
+    }
+
+    /// Makes rows of columns.
+    #[inline(always)]
+    fn transpose(self, rows: &mut [Block; LANES]) {
+        for i in 0..LANES {
+            for j in 0..i {
+                (rows[i].0[j], rows[j].0[i]) = (rows[j].0[i], rows[i].0[j]);
+            }
+        }
+    }
 }
 
 /// The sum of sixteen lanes: lane `i` takes lane `i + 8`, then `i + 4`, `i + 2`, `i + 1`.
@@ -404,21 +424,99 @@ mod x86 {
         #[inline(always)]
         fn sum16(self, v: [__m512; 16]) -> Block {
             unsafe {
-                // Four vectors of four sums, each sum spread over the four lanes of a part; taken in
-                // the order that leaves the sums in theirs.
-                let a = fold4(fold8(v[0], v[4]), fold8(v[8], v[12]));
-                let b = fold4(fold8(v[1], v[5]), fold8(v[9], v[13]));
-                let c = fold4(fold8(v[2], v[6]), fold8(v[10], v[14]));
-                let d = fold4(fold8(v[3], v[7]), fold8(v[11], v[15]));
-                let (d, e) = (fold2(a, b), fold2(c, d));
-                let sums = _mm512_add_ps(
-                    _mm512_shuffle_ps::<0b10_00_10_00>(d, e),
-                    _mm512_shuffle_ps::<0b11_01_11_01>(d, e),
-                );
-                let mut out = Block::ZERO;
-                _mm512_storeu_ps(out.0.as_mut_ptr(), sums);
-                out
+                let halves = [
+                    [fold8(v[0], v[4]), fold8(v[8], v[12])],
+                    [fold8(v[1], v[5]), fold8(v[9], v[13])],
+                    [fold8(v[2], v[6]), fold8(v[10], v[14])],
+                    [fold8(v[3], v[7]), fold8(v[11], v[15])],
+                ];
+                fold16(halves)
             }
+        }
+
+        /// Halves are paired on their way from memory, which takes no shuffles.
+        #[inline(always)]
+        fn sum_rows(self, rows: &[Block; LANES]) -> Block {
+            let half = |row: usize, half: usize| unsafe {
+                _mm256_loadu_ps(rows[row].0.as_ptr().add(8 * half))
+            };
+            unsafe {
+                let mut halves = [[_mm512_setzero_ps(); 2]; 4];
+                for i in 0..4 {
+                    for j in 0..2 {
+                        let (a, b) = (8 * j + i, 8 * j + i + 4);
+                        let low = _mm512_castps256_ps512(half(a, 0));
+                        let high = _mm512_castps256_ps512(half(a, 1));
+                        halves[i][j] = _mm512_add_ps(
+                            _mm512_insertf32x8::<1>(low, half(b, 0)),
+                            _mm512_insertf32x8::<1>(high, half(b, 1)),
+                        );
+                    }
+                }
+                fold16(halves)
+            }
+        }
+
+        /// In four rounds of sixteen shuffles, each of which brings two rows together.
+        #[inline(always)]
+        fn transpose(self, rows: &mut [Block; LANES]) {
+            unsafe {
+                let zero = _mm512_setzero_ps();
+                let (mut a, mut b) = ([zero; LANES], [zero; LANES]);
+                for i in 0..LANES {
+                    a[i] = _mm512_loadu_ps(rows[i].0.as_ptr());
+                }
+                for i in 0..8 {
+                    b[2 * i] = _mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+                    b[2 * i + 1] = _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+                }
+                for i in 0..4 {
+                    let [p, q, r, s] = [b[4 * i], b[4 * i + 1], b[4 * i + 2], b[4 * i + 3]];
+                    a[4 * i] = _mm512_shuffle_ps::<0b01_00_01_00>(p, r);
+                    a[4 * i + 1] = _mm512_shuffle_ps::<0b11_10_11_10>(p, r);
+                    a[4 * i + 2] = _mm512_shuffle_ps::<0b01_00_01_00>(q, s);
+                    a[4 * i + 3] = _mm512_shuffle_ps::<0b11_10_11_10>(q, s);
+                }
+                // Part `p` of a[4 i + j] is now column `4 p + j` of rows 4 i .. 4 i + 4.
+                for j in 0..4 {
+                    b[j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(a[j], a[4 + j]);
+                    b[4 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(a[j], a[4 + j]);
+                    b[8 + j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(a[8 + j], a[12 + j]);
+                    b[12 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(a[8 + j], a[12 + j]);
+                }
+                for j in 0..4 {
+                    a[j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(b[j], b[8 + j]);
+                    a[8 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(b[j], b[8 + j]);
+                    a[4 + j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(b[4 + j], b[12 + j]);
+                    a[12 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(b[4 + j], b[12 + j]);
+                }
+                for i in 0..LANES {
+                    _mm512_storeu_ps(rows[i].0.as_mut_ptr(), a[i]);
+                }
+            }
+        }
+    }
+
+    /// The sums of sixteen vectors, of which `halves[i][j]` holds `8 j + i` and `8 j + i + 4`, folded to
+    /// eight lanes each: the order that leaves the sums in theirs.
+    #[inline(always)]
+    unsafe fn fold16(halves: [[__m512; 2]; 4]) -> Block {
+        unsafe {
+            // Four vectors of four sums, each spread over the four lanes of a part.
+            let [a, b, c, d] = [
+                fold4(halves[0][0], halves[0][1]),
+                fold4(halves[1][0], halves[1][1]),
+                fold4(halves[2][0], halves[2][1]),
+                fold4(halves[3][0], halves[3][1]),
+            ];
+            let (d, e) = (fold2(a, b), fold2(c, d));
+            let sums = _mm512_add_ps(
+                _mm512_shuffle_ps::<0b10_00_10_00>(d, e),
+                _mm512_shuffle_ps::<0b11_01_11_01>(d, e),
+            );
+            let mut out = Block::ZERO;
+            _mm512_storeu_ps(out.0.as_mut_ptr(), sums);
+            out
         }
     }
 
@@ -522,12 +620,12 @@ mod tests {
     struct Sums([[f32; LANES]; 16]);
 
     impl Kernel for Sums {
-        type Output = (Block, [f32; 4]);
+        type Output = (Block, Block, [f32; 4]);
         #[inline(always)]
         fn run<L: Lanes>(self, lanes: L) -> Self::Output {
             let loaded = self.0.map(|v| lanes.load(&Block(v)));
             let four = [loaded[0], loaded[1], loaded[2], loaded[3]];
-            (lanes.sum16(loaded), lanes.sum4(four))
+            (lanes.sum16(loaded), lanes.sum_rows(&self.0.map(Block)), lanes.sum4(four))
         }
     }
 
@@ -542,9 +640,32 @@ mod tests {
             });
             let expected = vectors.map(fold);
             for isa in Isa::available() {
-                let (sixteen, four) = isa.run(Sums(vectors));
+                let (sixteen, rows, four) = isa.run(Sums(vectors));
                 assert_eq!(sixteen.0, expected, "{}", isa.name());
+                assert_eq!(rows.0, expected, "{}", isa.name());
                 assert_eq!(four, expected[..4], "{}", isa.name());
+            }
+        }
+    }
+
+    struct Transpose([Block; LANES]);
+
+    impl Kernel for Transpose {
+        type Output = [Block; LANES];
+        #[inline(always)]
+        fn run<L: Lanes>(mut self, lanes: L) -> Self::Output {
+            lanes.transpose(&mut self.0);
+            self.0
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_makes_rows_of_columns() {
+        let at = |row: usize, column: usize| (16 * row + column) as f32;
+        let rows = std::array::from_fn(|i| Block(std::array::from_fn(|j| at(i, j))));
+        for isa in Isa::available() {
+            for (i, row) in isa.run(Transpose(rows)).iter().enumerate() {
+                assert_eq!(row.0, std::array::from_fn(|j| at(j, i)), "{}", isa.name());
             }
         }
     }

@@ -84,7 +84,7 @@ impl Kernel for Train<'_> {
     type Output = f64;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, _lanes: L) -> f64 {
+    fn run<L: Lanes>(self, lanes: L) -> f64 {
         let Train { logits, labels, smoothing, delta_t, delta, delta_stride } = self;
         let (classes, stride) = (logits.classes, logits.stride);
         let share = 1.0 / labels.len() as f32;
@@ -112,14 +112,12 @@ impl Kernel for Train<'_> {
             losses[..count].iter().for_each(|loss| total += f64::from(*loss));
             for column in 0..classes.div_ceil(LANES) {
                 let sixteen = column * LANES..classes.min((column + 1) * LANES);
-                let mut rows = [[0.0; LANES]; LANES];
+                let mut rows = [Block::ZERO; LANES];
                 for (row, class) in rows.iter_mut().zip(sixteen) {
-                    row.copy_from_slice(&delta_t[class * stride + first..][..LANES]);
+                    row.0.copy_from_slice(&delta_t[class * stride + first..][..LANES]);
                 }
-                let out = &mut delta[column * delta_stride + first..][..count];
-                for (sample, block) in out.iter_mut().enumerate() {
-                    block.0 = std::array::from_fn(|class| rows[class][sample]);
-                }
+                lanes.transpose(&mut rows);
+                delta[column * delta_stride + first..][..count].copy_from_slice(&rows[..count]);
             }
         }
         total
