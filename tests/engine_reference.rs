@@ -235,6 +235,21 @@ fn large_batches_follow_the_reference_with_their_partial_last_batch() {
 }
 
 #[test]
+fn large_layers_follow_the_reference_in_large_batches_with_their_partial_last_batch() {
+    // From 32 samples and 64 units on, a layer goes forward by another product, in strips of 128.
+    for batch_size in [16, 32, 47, 100, 256] {
+        let name = format!("three large layers, batch {batch_size} of 300");
+        let case = with(&name, |h| (h.batch_size, h.momentum) = (batch_size, 0.5));
+        let layers = vec![
+            hidden(150, Activation::Gelu, 0.1),
+            hidden(131, Activation::Tanh, 0.0),
+            hidden(64, Activation::Relu, 0.2),
+        ];
+        Case { rows: 28, cols: 28, samples: 300, hidden: layers, ..case }.check();
+    }
+}
+
+#[test]
 fn every_hyperparameter_of_sgd_follows_the_reference() {
     let cases = [
         with("momentum", |h| h.momentum = 0.9),

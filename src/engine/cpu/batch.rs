@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::dense::{
-    Activate, Dropout, Forward, ForwardLogits, Gather, InputGradient, Learn, LearnBiases,
-    NextBatch, PIXEL, Transpose,
+    Activate, Dropout, Forward, ForwardLogits, ForwardWide, Gather, InputGradient, Learn,
+    LearnBiases, NextBatch, PIXEL, Transpose,
 };
 use super::lanes::{Block, ByteRows, Isa, LANES, blocks, floats_mut};
 use super::network::{Layer, Network, stride_of};
@@ -12,7 +12,7 @@ use super::products::{Matrix, Operand, Pixels};
 use super::sgd::Rule;
 use super::softmax_xent::{Logits, Score, Train};
 use crate::data::Part;
-use crate::model::{Architecture, Hidden};
+use crate::model::{Architecture, Hidden, Shape};
 use crate::random::{Purpose, Stream};
 
 /// The activations and gradients of up to `capacity` samples; a row of a matrix is a sample.
@@ -30,14 +30,22 @@ pub struct Batch {
     predicted: Vec<u32>,
 }
 
-/// A hidden layer's part: the blocks of three matrices, and a transposed one.
+/// A hidden layer's part: the blocks of three matrices, and transposed ones.
 struct HiddenBatch {
     layer: Hidden,
     values: Vec<Block>,
     slopes: Vec<Block>,
     delta: Vec<Block>,
-    /// `[unit * samples_stride + sample]`; empty in the first hidden layer, where none needs it.
-    delta_t: Vec<f32>,
+    /// Empty in the first hidden layer, where none needs it.
+    delta_t: Vec<Block>,
+    /// For a wide product.
+    wide: Option<WideBatch>,
+}
+
+/// What a wide product reads and writes, a row an input and a row an output.
+struct WideBatch {
+    inputs_t: Vec<Block>,
+    z_t: Vec<Block>,
 }
 
 /// The output layer's part.
@@ -45,9 +53,9 @@ struct OutputBatch {
     classes: usize,
     /// Sums on their way to the logits, sixteen a class.
     sums: Vec<Block>,
-    /// `[class * samples_stride + sample]`
-    logits: Vec<f32>,
-    delta_t: Vec<f32>,
+    /// Transposed: a row a class.
+    logits: Vec<Block>,
+    delta_t: Vec<Block>,
     /// The blocks of a matrix.
     delta: Vec<Block>,
 }
@@ -68,15 +76,21 @@ pub struct Step<'a> {
 impl Batch {
     /// Room for batches of up to `capacity` samples.
     pub fn new(isa: Isa, architecture: &Architecture, capacity: usize) -> Self {
-        let (stride, samples) = (stride_of(capacity), capacity.next_multiple_of(LANES));
-        let hidden = architecture.hidden.iter().enumerate().map(|(index, layer)| {
+        let (stride, columns) = (stride_of(capacity), blocks(capacity));
+        let transposed = |rows| vec![Block::ZERO; columns * transposed_stride(rows)];
+        let layers = architecture.hidden.iter().zip(architecture.shapes()).enumerate();
+        let hidden = layers.map(|(index, (layer, shape))| {
             let zeros = vec![Block::ZERO; blocks(layer.units) * stride];
             HiddenBatch {
                 layer: *layer,
                 values: zeros.clone(),
                 slopes: zeros.clone(),
                 delta: zeros,
-                delta_t: vec![0.0; if index == 0 { 0 } else { layer.units * samples }],
+                delta_t: if index == 0 { Vec::new() } else { transposed(layer.units) },
+                wide: is_wide(capacity, shape).then(|| WideBatch {
+                    inputs_t: transposed(shape.inputs),
+                    z_t: transposed(shape.outputs),
+                }),
             }
         });
         let (inputs, classes) = (architecture.inputs, architecture.classes);
@@ -90,8 +104,8 @@ impl Batch {
             output: OutputBatch {
                 classes,
                 sums: vec![Block::ZERO; classes * LANES],
-                logits: vec![0.0; classes * samples],
-                delta_t: vec![0.0; classes * samples],
+                logits: vec![Block::ZERO; classes * columns],
+                delta_t: vec![Block::ZERO; classes * columns],
                 delta: vec![Block::ZERO; blocks(classes) * stride],
             },
             labels: vec![0; capacity],
@@ -101,11 +115,6 @@ impl Batch {
             batch.pixels = vec![Block::ZERO; blocks(inputs) * stride];
         }
         batch
-    }
-
-    /// Floats from a unit's row of a transposed matrix to the next.
-    fn samples_stride(&self) -> usize {
-        self.capacity.next_multiple_of(LANES)
     }
 
     /// One step of SGD; returns the sum of the samples' losses, before the update.
@@ -120,7 +129,7 @@ impl Batch {
         if self.reads_bytes() {
             let rows = rows_of(part, self.inputs, step.samples);
             let inputs = Pixels { rows: ByteRows::new(&rows) };
-            self.forward(network, inputs, step.samples.len(), next, dropout);
+            self.logits(network, inputs, PIXEL, step.samples.len(), next);
             let loss = self.loss(step);
             self.backward(network, inputs, step, next);
             loss
@@ -148,13 +157,8 @@ impl Batch {
         self.take_labels(part, samples);
         if self.reads_bytes() {
             let rows = rows_of(part, self.inputs, samples);
-            self.forward(
-                network,
-                Pixels { rows: ByteRows::new(&rows) },
-                samples.len(),
-                &mut next,
-                |_| None,
-            );
+            let inputs = Pixels { rows: ByteRows::new(&rows) };
+            self.logits(network, inputs, PIXEL, samples.len(), &mut next);
         } else {
             self.gather(part, samples);
             let pixels = std::mem::take(&mut self.pixels);
@@ -162,11 +166,7 @@ impl Batch {
             self.forward(network, inputs, samples.len(), &mut next, |_| None);
             self.pixels = pixels;
         }
-        let logits = Logits {
-            values: &self.output.logits,
-            stride: self.samples_stride(),
-            classes: self.output.classes,
-        };
+        let logits = Logits { values: &self.output.logits, classes: self.output.classes };
         let predicted = &mut self.predicted[..samples.len()];
         let labels = &self.labels[..samples.len()];
         self.isa.run(Score { logits, labels, predicted, total });
@@ -195,28 +195,28 @@ impl Batch {
         self.isa.run(Gather { pixels: part.pixels, inputs, batch: samples, out, stride });
     }
 
+    /// All layers forward, the pixels being a matrix.
     fn forward(
         &mut self,
         network: &Network,
-        pixels: impl Operand,
+        pixels: Matrix<'_>,
         samples: usize,
         ahead: &mut NextBatch<'_>,
         dropout: impl Fn(usize) -> Option<Dropout>,
     ) {
-        let (stride, samples_stride) = (self.stride, self.samples_stride());
-        let mut below: Option<Matrix<'_>> = None;
-        for (index, (hidden, layer)) in self.hidden.iter_mut().zip(&network.layers).enumerate() {
-            let (isa, out, ahead) = (self.isa, &mut hidden.values[..], &mut *ahead);
-            match below {
-                Some(inputs) => {
-                    isa.run(Forward { layer, inputs, scale: 1.0, samples, out, stride, ahead });
+        let (isa, stride) = (self.isa, self.stride);
+        // Taken out for as long as the logits are computed from the last of them.
+        let mut layers = std::mem::take(&mut self.hidden);
+        let (mut inputs, mut scale) = (pixels, PIXEL);
+        for (index, (hidden, layer)) in layers.iter_mut().zip(&network.layers).enumerate() {
+            let (out, ahead) = (&mut hidden.values[..], &mut *ahead);
+            match &mut hidden.wide {
+                Some(wide) => {
+                    wide.forward(isa, layer, (inputs, scale), samples, (out, stride), ahead)
                 }
-                None => {
-                    let (inputs, scale) = (pixels, PIXEL);
-                    isa.run(Forward { layer, inputs, scale, samples, out, stride, ahead });
-                }
+                None => isa.run(Forward { layer, inputs, scale, samples, out, stride, ahead }),
             }
-            self.isa.run(Activate {
+            isa.run(Activate {
                 hidden: hidden.layer,
                 values: &mut hidden.values,
                 slopes: &mut hidden.slopes,
@@ -224,47 +224,30 @@ impl Batch {
                 samples,
                 dropout: dropout(index),
             });
-            below = Some(Matrix { blocks: &hidden.values, stride });
+            (inputs, scale) = (Matrix { blocks: &hidden.values, stride }, 1.0);
         }
-        if let Some(layer) = network.layers.last() {
-            let (isa, stride, OutputBatch { sums, logits: out, .. }) =
-                (self.isa, samples_stride, &mut self.output);
-            match below {
-                Some(inputs) => {
-                    let scale = 1.0;
-                    isa.run(ForwardLogits {
-                        layer,
-                        inputs,
-                        scale,
-                        samples,
-                        sums,
-                        out,
-                        stride,
-                        ahead,
-                    });
-                }
-                None => {
-                    let (inputs, scale) = (pixels, PIXEL);
-                    isa.run(ForwardLogits {
-                        layer,
-                        inputs,
-                        scale,
-                        samples,
-                        sums,
-                        out,
-                        stride,
-                        ahead,
-                    });
-                }
-            }
-        }
+        self.logits(network, inputs, scale, samples, ahead);
+        self.hidden = layers;
+    }
+
+    /// The output layer forward.
+    fn logits(
+        &mut self,
+        network: &Network,
+        inputs: impl Operand,
+        scale: f32,
+        samples: usize,
+        ahead: &mut NextBatch<'_>,
+    ) {
+        let Some(layer) = network.layers.last() else { return };
+        let OutputBatch { sums, logits: out, .. } = &mut self.output;
+        self.isa.run(ForwardLogits { layer, inputs, scale, samples, sums, out, ahead });
     }
 
     fn loss(&mut self, step: &Step<'_>) -> f64 {
-        let (delta_stride, stride) = (self.stride, self.samples_stride());
-        let output = &mut self.output;
+        let (delta_stride, output) = (self.stride, &mut self.output);
         self.isa.run(Train {
-            logits: Logits { values: &output.logits, stride, classes: output.classes },
+            logits: Logits { values: &output.logits, classes: output.classes },
             labels: &self.labels[..step.samples.len()],
             smoothing: step.smoothing,
             delta_t: &mut output.delta_t,
@@ -280,14 +263,14 @@ impl Batch {
         step: &Step<'_>,
         ahead: &mut NextBatch<'_>,
     ) {
-        let (stride, samples_stride) = (self.stride, self.samples_stride());
+        let stride = self.stride;
         let Batch { isa, hidden, output, .. } = self;
         let (samples, rule) = (step.samples.len(), step.rule);
         let Some((last, below)) = network.layers.split_last_mut() else { return };
 
         // The output layer's delta stands already; each hidden layer's is made by the one above it.
-        let mut above: (&mut Layer, &mut [Block], &[f32]) =
-            (last, &mut output.delta, &output.delta_t);
+        let delta_t = Matrix { blocks: &output.delta_t, stride: output.classes };
+        let mut above: (&mut Layer, &mut [Block], Matrix<'_>) = (last, &mut output.delta, delta_t);
         for (index, (part, lower)) in hidden.iter_mut().zip(below).enumerate().rev() {
             let (layer, delta, delta_t) = above;
             let delta = Matrix { blocks: delta, stride };
@@ -298,7 +281,7 @@ impl Batch {
                     layer,
                     columns: columns.clone(),
                     samples,
-                    delta_t: (delta_t, samples_stride),
+                    delta_t,
                     slopes: &part.slopes,
                     out: &mut part.delta,
                     stride,
@@ -307,16 +290,19 @@ impl Batch {
                 isa.run(Learn { layer, inputs, columns, samples, delta, rule, ahead });
             }
             isa.run(LearnBiases { layer, samples, delta, rule });
+            let units = part.layer.units;
+            let delta_t_stride = transposed_stride(units);
             if index > 0 {
                 isa.run(Transpose {
                     from: Matrix { blocks: &part.delta, stride },
-                    samples,
-                    units: part.layer.units,
+                    rows: samples,
+                    columns: units,
                     to: &mut part.delta_t,
-                    stride: samples_stride,
+                    stride: delta_t_stride,
                 });
             }
-            above = (lower, &mut part.delta, &part.delta_t);
+            let delta_t = Matrix { blocks: &part.delta_t, stride: delta_t_stride };
+            above = (lower, &mut part.delta, delta_t);
         }
         let (layer, delta, _) = above;
         isa.run(LearnBiases { layer, samples, delta: Matrix { blocks: delta, stride }, rule });
@@ -324,6 +310,52 @@ impl Batch {
         let (columns, delta) = (0..blocks(layer.shape.inputs), Matrix { blocks: delta, stride });
         isa.run(Learn { layer, inputs: pixels, columns, samples, delta, rule, ahead });
     }
+}
+
+impl WideBatch {
+    /// A layer forward by a wide product.
+    fn forward(
+        &mut self,
+        isa: Isa,
+        layer: &Layer,
+        (inputs, scale): (Matrix<'_>, f32),
+        samples: usize,
+        (out, out_stride): (&mut [Block], usize),
+        ahead: &mut NextBatch<'_>,
+    ) {
+        let Shape { inputs: columns, outputs } = layer.shape;
+        let (inputs_stride, stride) = (transposed_stride(columns), transposed_stride(outputs));
+        isa.run(Transpose {
+            from: inputs,
+            rows: samples,
+            columns,
+            to: &mut self.inputs_t,
+            stride: inputs_stride,
+        });
+        let inputs = Matrix { blocks: &self.inputs_t, stride: inputs_stride };
+        isa.run(ForwardWide { layer, inputs, scale, samples, out: &mut self.z_t, stride, ahead });
+        isa.run(Transpose {
+            from: Matrix { blocks: &self.z_t, stride },
+            rows: outputs,
+            columns: samples,
+            to: out,
+            stride: out_stride,
+        });
+    }
+}
+
+/// The stride of a transposed matrix: whole blocks of rows, and odd, as [`stride_of`] says why.
+fn transposed_stride(rows: usize) -> usize {
+    rows.next_multiple_of(LANES) + 1
+}
+
+/// Whether a layer goes forward by a wide product: where the lanes are well filled with samples,
+/// and the layer is large enough to make up for the transposing of its inputs and outputs.
+///
+/// This changes the order of the additions, so it may depend on nothing but the trial's own config.
+fn is_wide(capacity: usize, shape: Shape) -> bool {
+    let filled = capacity >= 2 * LANES && 3 * capacity.next_multiple_of(LANES) <= 4 * capacity;
+    filled && shape.inputs.min(shape.outputs) >= 4 * LANES
 }
 
 /// The inputs of a layer, in blocks, cut so that the weights of each piece fit the second-level

@@ -6,10 +6,11 @@ use super::elementwise::activate;
 use super::lanes::{Block, Kernel, LANES, Lanes, blocks, floats, floats_mut, prefetch_far};
 use super::network::Layer;
 use super::products::{
-    Ahead, Coefficients, DotEpilogue, Matrix, Nothing, Operand, Outer, OuterEpilogue, dot_product,
-    for_each_index, outer_product, totals,
+    Ahead, Coefficients, DotEpilogue, Matrix, Operand, Outer, dot_product, for_each_index,
+    outer_product, totals,
 };
 use super::sgd::{Rule, Update};
+use super::strips::{Finish, Strips, Wide, outer_product_in_strips, wide_product};
 use crate::data::Part;
 use crate::model::Hidden;
 use crate::random::{Stream, unit_f32};
@@ -145,7 +146,51 @@ impl DotEpilogue for PlusBias<'_> {
     }
 }
 
-/// `z = scale * W x + b` of a batch, as the loss takes it: `[output * stride + sample]`.
+/// `z = scale * W x + b` of a large batch, from its inputs transposed and to `z` transposed.
+pub struct ForwardWide<'a, A> {
+    pub layer: &'a Layer,
+    /// A row an input.
+    pub inputs: Matrix<'a>,
+    /// [`PIXEL`] where the inputs are pixels, 1 elsewhere.
+    pub scale: f32,
+    pub samples: usize,
+    /// Out: the blocks of a matrix, a row an output.
+    pub out: &'a mut [Block],
+    pub stride: usize,
+    pub ahead: A,
+}
+
+impl<A: Ahead> Kernel for ForwardWide<'_, A> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let ForwardWide { layer, inputs, scale, samples, out, stride, mut ahead } = self;
+        let wide = Wide {
+            weights: layer.weights(),
+            outputs: layer.shape.outputs,
+            inputs,
+            depth: blocks(layer.shape.inputs),
+            samples: blocks(samples),
+        };
+        let finish = PlusRowBias { scale, bias: floats(&layer.bias) };
+        wide_product(lanes, &wide, &mut ahead, &mut Strips { out, stride, finish });
+    }
+}
+
+struct PlusRowBias<'a> {
+    scale: f32,
+    bias: &'a [f32],
+}
+
+impl Finish for PlusRowBias<'_> {
+    #[inline(always)]
+    fn value<L: Lanes>(&self, lanes: L, row: usize, _column: usize, sum: L::F) -> L::F {
+        lanes.fma(sum, lanes.splat(self.scale), lanes.splat(self.bias[row]))
+    }
+}
+
+/// `z = scale * W x + b` of a batch, as the loss takes it: transposed.
 ///
 /// The sums of sixteen samples are put by before their lanes are added up, for then sixteen of an
 /// output are added at once and come out side by side, where they belong.
@@ -157,8 +202,8 @@ pub struct ForwardLogits<'a, X, A> {
     pub samples: usize,
     /// Room for sixteen blocks an output.
     pub sums: &'a mut [Block],
-    pub out: &'a mut [f32],
-    pub stride: usize,
+    /// Out: the blocks of a matrix, a row an output, and nothing between its columns.
+    pub out: &'a mut [Block],
     pub ahead: A,
 }
 
@@ -167,7 +212,7 @@ impl<X: Operand, A: Ahead> Kernel for ForwardLogits<'_, X, A> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let ForwardLogits { layer, inputs, scale, samples, sums, out, stride, mut ahead } = self;
+        let ForwardLogits { layer, inputs, scale, samples, sums, out, mut ahead } = self;
         let weights = (layer.weights(), layer.shape.outputs);
         let bias = &floats(&layer.bias)[..layer.shape.outputs];
         let depth = blocks(layer.shape.inputs);
@@ -175,11 +220,11 @@ impl<X: Operand, A: Ahead> Kernel for ForwardLogits<'_, X, A> {
             let sixteen = first..samples.min(first + LANES);
             let mut epilogue = PutBy { first, sums: &mut *sums };
             dot_product(lanes, (inputs, sixteen), weights, depth, &mut ahead, &mut epilogue);
-            for (output, sums) in sums.as_chunks::<LANES>().0.iter().take(bias.len()).enumerate() {
-                let mut z = lanes.sum_rows(sums);
-                let sum = lanes.load(&z);
-                lanes.store(lanes.fma(sum, lanes.splat(scale), lanes.splat(bias[output])), &mut z);
-                out[output * stride + first..][..LANES].copy_from_slice(&z.0);
+            let out = &mut out[first / LANES * bias.len()..][..bias.len()];
+            let sums = sums.as_chunks::<LANES>().0;
+            for ((z, sums), bias) in out.iter_mut().zip(sums).zip(bias) {
+                let sum = lanes.load(&lanes.sum_rows(sums));
+                lanes.store(lanes.fma(sum, lanes.splat(scale), lanes.splat(*bias)), z);
             }
         }
     }
@@ -277,8 +322,8 @@ pub struct InputGradient<'a> {
     /// Which inputs, in blocks.
     pub columns: Range<usize>,
     pub samples: usize,
-    /// `[output * stride + sample]`, and its stride.
-    pub delta_t: (&'a [f32], usize),
+    /// The loss's gradient at the layer's output, a row an output.
+    pub delta_t: Matrix<'a>,
     /// The blocks of a matrix, a row a sample.
     pub slopes: &'a [Block],
     /// Out, as `slopes`.
@@ -292,41 +337,28 @@ impl Kernel for InputGradient<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let InputGradient { layer, columns, samples, delta_t, slopes, out, stride } = self;
-        let mut epilogue = TimesSlope { slopes, out, stride };
         let outer = Outer {
-            a: Coefficients::transposed(delta_t.0, delta_t.1),
+            a: Coefficients::of(delta_t),
             rows: samples,
             b: layer.weights(),
             columns,
             depth: layer.shape.outputs,
         };
-        outer_product(lanes, &outer, &mut Nothing, &mut epilogue);
+        let finish = TimesSlope { slopes, stride };
+        outer_product_in_strips(lanes, &outer, &mut Strips { out, stride, finish });
     }
 }
 
 struct TimesSlope<'a> {
     slopes: &'a [Block],
-    out: &'a mut [Block],
     stride: usize,
 }
 
-impl OuterEpilogue for TimesSlope<'_> {
+impl Finish for TimesSlope<'_> {
     #[inline(always)]
-    fn finish<L: Lanes, const M: usize, const N: usize>(
-        &mut self,
-        lanes: L,
-        row: usize,
-        column: usize,
-        gradients: [[L::F; N]; M],
-    ) {
-        for_each_index!(n < N, {
-            let first = (column + n) * self.stride + row;
-            let (slopes, out) = (&self.slopes[first..][..M], &mut self.out[first..][..M]);
-            for_each_index!(m < M, {
-                let product = lanes.mul(gradients[m][n], lanes.load(&slopes[m]));
-                lanes.store(lanes.flush(product), &mut out[m]);
-            });
-        });
+    fn value<L: Lanes>(&self, lanes: L, row: usize, column: usize, gradient: L::F) -> L::F {
+        let slope = lanes.load(&self.slopes[column * self.stride + row]);
+        lanes.flush(lanes.mul(gradient, slope))
     }
 }
 
@@ -396,12 +428,13 @@ impl Kernel for LearnBiases<'_> {
     }
 }
 
-/// Transposes a batch's `delta` from a row a sample to `[unit * stride + sample]`.
+/// Makes rows of columns: `to` is `from` with a row a column of it.
 pub struct Transpose<'a> {
     pub from: Matrix<'a>,
-    pub samples: usize,
-    pub units: usize,
-    pub to: &'a mut [f32],
+    pub rows: usize,
+    pub columns: usize,
+    /// Out: the blocks of a matrix with `columns` rows.
+    pub to: &'a mut [Block],
     pub stride: usize,
 }
 
@@ -409,17 +442,17 @@ impl Kernel for Transpose<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self, _lanes: L) {
-        let Transpose { from, samples, units, to, stride } = self;
-        for (column, to) in to[..units * stride].chunks_mut(LANES * stride).enumerate() {
-            // Sixteen samples at a time: both sides then stay within a few cache lines.
-            let rows = &from.blocks[column * from.stride..][..samples];
-            for (first, rows) in rows.chunks(LANES).enumerate() {
-                for (lane, to) in to.chunks_exact_mut(stride).enumerate() {
-                    for (to, row) in to[first * LANES..].iter_mut().zip(rows) {
-                        *to = row.0[lane];
-                    }
-                }
+    fn run<L: Lanes>(self, lanes: L) {
+        let Transpose { from, rows, columns, to, stride } = self;
+        for column in (0..columns).step_by(LANES) {
+            let from = &from.blocks[column / LANES * from.stride..];
+            let width = LANES.min(columns - column);
+            for row in (0..rows).step_by(LANES) {
+                let mut square = [Block::ZERO; LANES];
+                let height = LANES.min(rows - row);
+                square[..height].copy_from_slice(&from[row..][..height]);
+                lanes.transpose(&mut square);
+                to[row / LANES * stride + column..][..width].copy_from_slice(&square[..width]);
             }
         }
     }

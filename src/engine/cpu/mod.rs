@@ -2,7 +2,7 @@
 //!
 //! From the outside in: [`mod@array`] deals trials to threads, [`trial`] trains one for an epoch,
 //! [`batch`] takes a batch through a [`network`], in passes ([`dense`], [`softmax_xent`], [`sgd`])
-//! made of two matrix [`products`] and [`elementwise`] functions, on [`lanes`].
+//! made of matrix [`products`], large ones in [`strips`], and [`elementwise`] functions, on [`lanes`].
 
 #![expect(clippy::needless_range_loop, reason = "lanes and registers are counted, not iterated")]
 
@@ -15,6 +15,7 @@ mod network;
 mod products;
 mod sgd;
 mod softmax_xent;
+mod strips;
 mod trial;
 
 use crate::data::Part;
@@ -93,13 +94,13 @@ mod tests {
         }
     }
 
-    fn train(isa: Isa, hidden: Vec<Hidden>) -> Vec<(EpochMetrics, Parameters)> {
+    fn train(isa: Isa, batch_size: usize, hidden: Vec<Hidden>) -> Vec<(EpochMetrics, Parameters)> {
         let split = Split::new(synthetic::generate_sized(330, 50), Validation::Holdout(130));
         let task = Task { split: split.unwrap(), seed: 3, shuffle: ShuffleMode::PerTrial };
         let hyperparameters = Hyperparameters {
             learning_rate: 0.05,
             lr_schedule: LrSchedule::Cosine,
-            batch_size: 23,
+            batch_size,
             momentum: 0.9,
             nesterov: true,
             weight_decay: 1e-3,
@@ -121,18 +122,19 @@ mod tests {
         let networks = [
             vec![],
             vec![
-                layer(37, Activation::Tanh, 0.2),
-                layer(9, Activation::Gelu, 0.0),
-                layer(70, Activation::Sigmoid, 0.5),
+                layer(137, Activation::Tanh, 0.2),
+                layer(70, Activation::Gelu, 0.0),
+                layer(9, Activation::Sigmoid, 0.5),
                 layer(16, Activation::Relu, 0.0),
             ],
         ];
-        for hidden in networks {
+        for (hidden, batch_size) in networks.iter().flat_map(|n| [(n, 23), (n, 60)]) {
             let all = Isa::available();
-            let first = train(all[0], hidden.clone());
+            let first = train(all[0], batch_size, hidden.clone());
             assert!(first.iter().all(|(metrics, _)| metrics.is_finite()));
             for isa in &all[1..] {
-                assert!(train(*isa, hidden.clone()) == first, "{} differs", isa.name());
+                let other = train(*isa, batch_size, hidden.clone());
+                assert!(other == first, "{} differs at batch {batch_size}", isa.name());
             }
         }
     }

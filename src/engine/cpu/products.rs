@@ -1,12 +1,14 @@
 //! The two matrix products of training, with what follows them fused into their epilogues.
 //!
-//! - [`dot_product`], forward: `z[b][o] = sum_i x[b][i] w[o][i]`, lanes along what is summed;
+//! - [`dot_product`], forward in small batches: `z[b][o] = sum_i x[b][i] w[o][i]`, lanes along what
+//!   is summed;
 //! - [`outer_product`], both backward products: `c[m][n] = sum_k a[k][m] b[k][n]`, lanes along `n`.
 //!
-//! Lanes always run along a layer's inputs, so ten classes fill registers as well as sixteen would,
-//! and one layout serves all three products without being transposed or packed. A result never
-//! depends on how the matrix was cut into tiles: each is one chain of fused multiply-adds in
-//! ascending order (for the dot product, sixteen chains and `fold`'s tree).
+//! Lanes run along a layer's inputs, so ten classes fill registers as well as sixteen would, and one
+//! layout of the weights serves all products without being transposed or packed (large products
+//! have two more forms, in [`strips`](super::strips)). A result never depends on how the matrix was
+//! cut into tiles: each is one chain of fused multiply-adds in ascending order (for the dot product,
+//! sixteen chains and `fold`'s tree).
 
 use std::ops::Range;
 
@@ -22,6 +24,14 @@ pub struct Matrix<'a> {
     pub blocks: &'a [Block],
     /// Blocks from sixteen columns to the next: the rows, or one more.
     pub stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// The matrix without its first rows.
+    #[inline(always)]
+    pub fn skip_rows(self, row: usize) -> Self {
+        Matrix { blocks: &self.blocks[row..], ..self }
+    }
 }
 
 /// The pixels of a batch where they lie in the data set: `rows[b][c]` is sample `b`, pixels `16 c ..`.
@@ -46,11 +56,11 @@ pub trait Operand: Copy {
         depth: usize,
     ) -> impl Iterator<Item = [Self::Item; N]>;
 
-    /// Blocks of columns `column .. column + N`, through `depth` rows.
+    /// Blocks of columns `column .. column + N`, through the rows of `depth`.
     fn down<const N: usize>(
         self,
         column: usize,
-        depth: usize,
+        depth: Range<usize>,
     ) -> impl Iterator<Item = [Self::Item; N]>;
 }
 
@@ -68,10 +78,15 @@ impl Operand for Matrix<'_> {
     }
 
     #[inline(always)]
-    fn down<const N: usize>(self, column: usize, depth: usize) -> impl Iterator<Item = [Block; N]> {
+    fn down<const N: usize>(
+        self,
+        column: usize,
+        depth: Range<usize>,
+    ) -> impl Iterator<Item = [Block; N]> {
+        let Matrix { blocks, stride } = self.skip_rows(depth.start);
         let columns: [&[Block]; N] =
-            std::array::from_fn(|n| &self.blocks[(column + n) * self.stride..][..depth]);
-        (0..depth).map(move |k| std::array::from_fn(|n| columns[n][k]))
+            std::array::from_fn(|n| &blocks[(column + n) * stride..][..depth.len()]);
+        (0..depth.len()).map(move |k| std::array::from_fn(|n| columns[n][k]))
     }
 }
 
@@ -97,7 +112,7 @@ impl Operand for Pixels<'_> {
     fn down<const N: usize>(
         self,
         column: usize,
-        depth: usize,
+        depth: Range<usize>,
     ) -> impl Iterator<Item = [[u8; LANES]; N]> {
         self.rows.columns(column, depth).copied()
     }
@@ -112,16 +127,8 @@ pub trait Ahead {
 
 /// Cache lines that are asked for in a tile. A core waits for sixteen at once at most, each takes
 /// some 100 ns, and the tiles of ten classes take about 200 and 70 ns.
-const LINES_A_DOT_TILE: usize = 14;
+pub const LINES_A_DOT_TILE: usize = 14;
 const LINES_AN_OUTER_TILE: usize = 5;
-
-/// Nothing is known of what is read next.
-pub struct Nothing;
-
-impl Ahead for Nothing {
-    #[inline(always)]
-    fn ask(&mut self, _lines: usize) {}
-}
 
 /// Repeats an expression for `$m` from 0 to `$count` (10 at most), each time with a constant.
 ///
@@ -142,7 +149,7 @@ pub(super) use for_each_index;
 
 /// Cuts `0..total` into ranges of nearly equal length, `most` at the most: `(start, length)`.
 #[inline(always)]
-fn cut(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+pub fn cut(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let pieces = total.div_ceil(most).max(1);
     let (short, longer) = (total / pieces, total % pieces);
     (0..pieces).map(move |i| (i * short + i.min(longer), short + usize::from(i < longer)))
@@ -151,7 +158,7 @@ fn cut(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
 /// Cuts `0..total` into ranges of length `size`, the last one shorter. With a size that divides
 /// sixteen, none crosses from one block into the next.
 #[inline(always)]
-fn cut_evenly(total: usize, size: usize) -> impl Iterator<Item = (usize, usize)> {
+pub fn cut_evenly(total: usize, size: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..total).step_by(size).map(move |start| (start, size.min(total - start)))
 }
 
@@ -181,11 +188,37 @@ fn load_next<L: Lanes, X: Operand, const N: usize>(
     loaded: &mut [L::F; N],
 ) {
     if let Some(items) = items.next() {
+        *loaded = load::<L, X, N>(lanes, &items);
+    }
+}
+
+/// Loads what a round of a tile multiplies.
+#[inline(always)]
+pub fn load<L: Lanes, X: Operand, const N: usize>(lanes: L, items: &[X::Item; N]) -> [L::F; N] {
+    let mut loaded = [lanes.splat(0.0); N];
+    for n in 0..N {
+        loaded[n] = X::load(lanes, &items[n]);
+    }
+    loaded
+}
+
+/// Adds one round to a tile of an outer product.
+#[inline(always)]
+pub fn add_round<L: Lanes, const M: usize, const N: usize>(
+    lanes: L,
+    sums: &mut [[L::F; N]; M],
+    left: &[f32; M],
+    right: [L::F; N],
+) {
+    for m in 0..M {
+        let value = lanes.splat(left[m]);
         for n in 0..N {
-            loaded[n] = X::load(lanes, &items[n]);
+            sums[m][n] = lanes.fma(value, right[n], sums[m][n]);
         }
     }
 }
+
+pub(super) use call_tile;
 
 /// What becomes of a finished tile of a dot product.
 pub trait DotEpilogue {
@@ -340,13 +373,8 @@ impl<'a> Coefficients<'a> {
         Coefficients { values, panel: matrix.stride * LANES, step: LANES }
     }
 
-    /// `values[k * stride + m]`
-    pub fn transposed(values: &'a [f32], stride: usize) -> Self {
-        Coefficients { values, panel: LANES, step: stride }
-    }
-
     #[inline(always)]
-    fn from(self, row: usize) -> &'a [f32] {
+    pub fn from(self, row: usize) -> &'a [f32] {
         &self.values[row / LANES * self.panel + row % LANES..]
     }
 }
@@ -404,17 +432,12 @@ impl<const M: usize, const N: usize, B: Operand, E: OuterEpilogue> Kernel
         let zero = lanes.splat(0.0);
         let mut sums = [[zero; N]; M];
         let a = Walk::<_, M>::new(outer.a.from(row), outer.a.step, outer.depth);
-        let (mut rows, mut loaded) = (outer.b.down::<N>(column, outer.depth), [zero; N]);
+        let (mut rows, mut loaded) = (outer.b.down::<N>(column, 0..outer.depth), [zero; N]);
         load_next::<L, B, N>(lanes, &mut rows, &mut loaded);
         for left in a {
             let right = loaded;
             load_next::<L, B, N>(lanes, &mut rows, &mut loaded);
-            for m in 0..M {
-                let value = lanes.splat(left[m]);
-                for n in 0..N {
-                    sums[m][n] = lanes.fma(value, right[n], sums[m][n]);
-                }
-            }
+            add_round(lanes, &mut sums, left, right);
         }
         epilogue.finish(lanes, row, column, sums);
     }

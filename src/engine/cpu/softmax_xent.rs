@@ -1,18 +1,17 @@
 //! Softmax and cross-entropy: loss, gradient and prediction of a batch of logits.
 //!
-//! Logits lie `[class][sample]`, so that lanes run along samples and a vector is full whatever the
-//! number of classes. As `nn.CrossEntropyLoss(label_smoothing=eps)`: with `t` the target
+//! Logits are a matrix with a row a class, so that lanes run along samples and a vector is full
+//! whatever the number of classes. As `nn.CrossEntropyLoss(label_smoothing=eps)`: with `t` the target
 //! `(1 - eps) onehot + eps / classes`, the loss of a sample is `-sum_c t_c ln p_c`, and the gradient
 //! of the batch's mean is `(p - t) / samples`.
 
 use super::elementwise::{exp, flush, ln};
 use super::lanes::{Block, Kernel, LANES, Lanes};
 
-/// Logits of up to `stride` samples, `[class * stride + sample]`; `stride` is a multiple of 16.
+/// Logits of a batch, `classes` blocks for every sixteen samples.
 #[derive(Clone, Copy)]
 pub struct Logits<'a> {
-    pub values: &'a [f32],
-    pub stride: usize,
+    pub values: &'a [Block],
     pub classes: usize,
 }
 
@@ -27,10 +26,7 @@ impl Logits<'_> {
     /// The logits of a class for sixteen samples.
     #[inline(always)]
     fn of(&self, class: usize, first: usize) -> [f32; LANES] {
-        match self.values[class * self.stride + first..].first_chunk() {
-            Some(chunk) => *chunk,
-            None => unreachable!("the stride is a multiple of sixteen"),
-        }
+        self.values[first / LANES * self.classes + class].0
     }
 
     /// Softmax of samples `first .. first + 16`; `exp(z - largest)` of each class goes to `keep`.
@@ -72,8 +68,8 @@ pub struct Train<'a> {
     pub logits: Logits<'a>,
     pub labels: &'a [u8],
     pub smoothing: f32,
-    /// Out: `[class * stride + sample]`, the gradient as the product with the weights reads it.
-    pub delta_t: &'a mut [f32],
+    /// Out: the gradient as the product with the weights reads it; laid out as the logits.
+    pub delta_t: &'a mut [Block],
     /// Out: the same as a matrix, a row a sample.
     pub delta: &'a mut [Block],
     pub delta_stride: usize,
@@ -86,21 +82,20 @@ impl Kernel for Train<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) -> f64 {
         let Train { logits, labels, smoothing, delta_t, delta, delta_stride } = self;
-        let (classes, stride) = (logits.classes, logits.stride);
+        let classes = logits.classes;
         let share = 1.0 / labels.len() as f32;
         let (off, on) = (smoothing / classes as f32, 1.0 - smoothing);
         let mut total = 0.0;
         for first in (0..labels.len()).step_by(LANES) {
             let label = sixteen(labels, first);
-            let softmax = logits.softmax(first, |class, e| {
-                delta_t[class * stride + first..][..LANES].copy_from_slice(&e);
-            });
+            let delta_t = &mut delta_t[first / LANES * classes..][..classes];
+            let softmax = logits.softmax(first, |class, e| delta_t[class].0 = e);
             let scale = softmax.sum.map(|sum| 1.0 / sum);
             // sum_c t_c z_c, with z measured from the largest
             let mut expected = [0.0; LANES];
             for class in 0..classes {
                 let z = logits.of(class, first);
-                let d = &mut delta_t[class * stride + first..][..LANES];
+                let d = &mut delta_t[class].0;
                 for i in 0..LANES {
                     let target = off + if label[i] == class as u32 { on } else { 0.0 };
                     expected[i] += target * (z[i] - softmax.largest[i]);
@@ -113,9 +108,7 @@ impl Kernel for Train<'_> {
             for column in 0..classes.div_ceil(LANES) {
                 let sixteen = column * LANES..classes.min((column + 1) * LANES);
                 let mut rows = [Block::ZERO; LANES];
-                for (row, class) in rows.iter_mut().zip(sixteen) {
-                    row.0.copy_from_slice(&delta_t[class * stride + first..][..LANES]);
-                }
+                rows[..sixteen.len()].copy_from_slice(&delta_t[sixteen]);
                 lanes.transpose(&mut rows);
                 delta[column * delta_stride + first..][..count].copy_from_slice(&rows[..count]);
             }
@@ -190,37 +183,41 @@ mod tests {
         for (samples, classes, eps, size) in
             [(1, 2, 0.0, 1.0), (16, 10, 0.0, 5.0), (17, 10, 0.1, 80.0), (33, 3, 0.3, 1e4)]
         {
-            let stride = usize::next_multiple_of(samples, LANES);
+            let place = |s: usize, c: usize| (s / LANES * classes + c, s % LANES);
             let z = |s: usize, c: usize| size * ((s * 31 + c * 17 + 5) as f64 * 0.7).sin();
-            let mut values = vec![0.0; classes * stride];
+            let mut values = vec![Block::ZERO; classes * usize::div_ceil(samples, LANES)];
             for s in 0..samples {
                 for c in 0..classes {
-                    values[c * stride + s] = z(s, c) as f32;
+                    let (block, lane) = place(s, c);
+                    values[block].0[lane] = z(s, c) as f32;
                 }
             }
             let labels: Vec<u8> = (0..samples).map(|s| (s * 7 % classes) as u8).collect();
-            let logits = Logits { values: &values, stride, classes };
+            let logits = Logits { values: &values, classes };
             for isa in Isa::available() {
-                let mut delta_t = vec![0.0; classes * stride];
-                let mut delta = vec![Block::ZERO; stride];
+                let mut delta_t = vec![Block::ZERO; values.len()];
+                let mut delta = vec![Block::ZERO; samples];
                 let loss = isa.run(Train {
                     logits,
                     labels: &labels,
                     smoothing: eps as f32,
                     delta_t: &mut delta_t,
                     delta: &mut delta,
-                    delta_stride: stride,
+                    delta_stride: samples,
                 });
                 let mut expected = 0.0;
                 for s in 0..samples {
-                    let row: Vec<f64> =
-                        (0..classes).map(|c| f64::from(values[c * stride + s])).collect();
+                    let at = |from: &[Block], c| {
+                        let (block, lane) = place(s, c);
+                        from[block].0[lane]
+                    };
+                    let row: Vec<f64> = (0..classes).map(|c| f64::from(at(&values, c))).collect();
                     let (l, d) = reference(&row, usize::from(labels[s]), eps);
                     expected += l;
                     for c in 0..classes {
                         let d = d[c] / samples as f64;
                         assert!((f64::from(delta[s].0[c]) - d).abs() < 1e-6);
-                        assert_eq!(delta[s].0[c], delta_t[c * stride + s]);
+                        assert_eq!(delta[s].0[c], at(&delta_t, c));
                     }
                 }
                 assert!((loss - expected).abs() <= 2e-6 * expected.max(1.0), "{loss} {expected}");
@@ -230,10 +227,10 @@ mod tests {
 
     #[test]
     fn ties_go_to_the_lower_class_and_a_logit_that_is_not_a_number_is_wrong() {
-        let mut values = vec![0.0; 3 * 16];
-        values[16] = f32::NAN; // sample 0, class 1
-        values[2 * 16 + 2] = 1.0; // sample 2, class 2
-        let logits = Logits { values: &values, stride: 16, classes: 3 };
+        let mut values = [Block::ZERO; 3];
+        values[1].0[0] = f32::NAN; // sample 0, class 1
+        values[2].0[2] = 1.0; // sample 2, class 2
+        let logits = Logits { values: &values, classes: 3 };
         for isa in Isa::available() {
             let mut predicted = [9; 3];
             let mut loss = 0.0;

@@ -1,0 +1,221 @@
+//! Products whose right operand is larger than a first-level cache, in strips that fit.
+//!
+//! All the rows of the left operand pass by one strip before the next is begun. The sums wait in the
+//! matrix that the product goes to, and go on in the same order: a strip changes no bit.
+
+use std::ops::Range;
+
+use super::lanes::{Block, Kernel, LANES, Lanes, Walk};
+use super::products::{
+    Ahead, LINES_A_DOT_TILE, Matrix, Operand, Outer, add_round, call_tile, cut, cut_evenly,
+    for_each_index, load,
+};
+
+/// What becomes of the sums of a product that is made in strips, one by one.
+pub trait Finish {
+    /// Block `column` of row `row` of the result, from its sum.
+    fn value<L: Lanes>(&self, lanes: L, row: usize, column: usize, sum: L::F) -> L::F;
+}
+
+/// Where a product goes that is made in strips: the blocks of a matrix, which keep the sums between
+/// one strip and the next.
+pub struct Strips<'a, E> {
+    pub out: &'a mut [Block],
+    pub stride: usize,
+    pub finish: E,
+}
+
+/// Rows of the right operand in a strip: three columns of them take half of a first-level cache,
+/// where they stay while all the rows of the left one pass by.
+const STRIP: usize = 128;
+
+/// Cuts `0..depth` into strips, and says of each whether it is the last.
+#[inline(always)]
+fn strips(depth: usize) -> impl Iterator<Item = (Range<usize>, bool)> {
+    (0..depth)
+        .step_by(STRIP)
+        .map(move |first| (first..depth.min(first + STRIP), first + STRIP >= depth))
+}
+
+impl<E: Finish> Strips<'_, E> {
+    /// The sums of a tile so far.
+    #[inline(always)]
+    fn resume<L: Lanes, const M: usize, const N: usize>(
+        &self,
+        lanes: L,
+        (row, column): (usize, usize),
+        begun: bool,
+    ) -> [[L::F; N]; M] {
+        let mut sums = [[lanes.splat(0.0); N]; M];
+        if begun {
+            for_each_index!(n < N, {
+                let out = &self.out[(column + n) * self.stride + row..][..M];
+                for_each_index!(m < M, sums[m][n] = lanes.load(&out[m]));
+            });
+        }
+        sums
+    }
+
+    /// Keeps the sums of a tile, or what they come to.
+    #[inline(always)]
+    fn keep<L: Lanes, const M: usize, const N: usize>(
+        &mut self,
+        lanes: L,
+        (row, column): (usize, usize),
+        last: bool,
+        sums: [[L::F; N]; M],
+    ) {
+        for_each_index!(n < N, {
+            let out = &mut self.out[(column + n) * self.stride + row..][..M];
+            if last {
+                for_each_index!(m < M, {
+                    let value = self.finish.value(lanes, row + m, column + n, sums[m][n]);
+                    lanes.store(value, &mut out[m]);
+                });
+            } else {
+                for_each_index!(m < M, lanes.store(sums[m][n], &mut out[m]));
+            }
+        });
+    }
+}
+
+/// An outer product into a matrix, for a depth that may be large.
+#[inline(always)]
+pub fn outer_product_in_strips<L: Lanes, B: Operand>(
+    lanes: L,
+    outer: &Outer<'_, B>,
+    to: &mut Strips<'_, impl Finish>,
+) {
+    let (rows, columns) = L::OUTER;
+    let first = outer.columns.start;
+    for (column, n) in cut(outer.columns.len(), columns) {
+        for (depth, last) in strips(outer.depth) {
+            for (row, m) in cut_evenly(outer.rows, rows) {
+                let (to, column, depth) = (&mut *to, first + column, depth.clone());
+                call_tile!(lanes, (m, n), StripTile { outer, row, column, depth, last, to },
+                    1: 1 2 3; 2: 1 2 3; 3: 1 2 3; 4: 1 2 3; 5: 1 2 3; 6: 1 2 3; 7: 1 2 3; 8: 1 2 3;
+                );
+            }
+        }
+    }
+}
+
+/// A strip of `M` rows and `N` blocks of an outer product.
+struct StripTile<'a, const M: usize, const N: usize, B, T> {
+    outer: &'a Outer<'a, B>,
+    row: usize,
+    column: usize,
+    depth: Range<usize>,
+    last: bool,
+    to: T,
+}
+
+impl StripTile<'_, 0, 0, (), ()> {
+    #[inline(always)]
+    fn fits<L: Lanes>(m: usize, n: usize) -> bool {
+        m <= L::OUTER.0 && n <= L::OUTER.1
+    }
+}
+
+impl<const M: usize, const N: usize, B: Operand, E: Finish> Kernel
+    for StripTile<'_, M, N, B, &mut Strips<'_, E>>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let StripTile { outer, row, column, depth, last, to } = self;
+        let place = (row, column);
+        let mut sums = to.resume::<L, M, N>(lanes, place, depth.start > 0);
+        let a = &outer.a.from(row)[depth.start * outer.a.step..];
+        let a = Walk::<_, M>::new(a, outer.a.step, depth.len());
+        for (left, right) in a.zip(outer.b.down::<N>(column, depth.clone())) {
+            add_round(lanes, &mut sums, left, load::<L, B, N>(lanes, &right));
+        }
+        to.keep(lanes, place, last, sums);
+    }
+}
+
+/// `z[o][b] = sum_i w[o][i] x[i][b]`: `outputs` rows of weights, and the inputs with a row an input,
+/// the samples in lanes; `depth` blocks of inputs, `samples` blocks of samples.
+pub struct Wide<'a> {
+    pub weights: Matrix<'a>,
+    pub outputs: usize,
+    pub inputs: Matrix<'a>,
+    pub depth: usize,
+    pub samples: usize,
+}
+
+/// Computes a wide product into a matrix with a row an output.
+///
+/// A dot product reads a vector of samples for every eight multiply-adds; this one a broadcast
+/// number of the weights for three, and its vectors from the first-level cache.
+#[inline(always)]
+pub fn wide_product<L: Lanes>(
+    lanes: L,
+    wide: &Wide<'_>,
+    ahead: &mut impl Ahead,
+    to: &mut Strips<'_, impl Finish>,
+) {
+    let (mut rows, mut columns) = L::OUTER;
+    if rows == 8 && (9..=10).contains(&wide.outputs) {
+        (rows, columns) = (10, 2); // ten classes in one tile
+    }
+    for (column, n) in cut(wide.samples, columns) {
+        for (depth, last) in strips(wide.depth * LANES) {
+            for (row, m) in cut_evenly(wide.outputs, rows) {
+                ahead.ask(LINES_A_DOT_TILE);
+                let (to, depth) = (&mut *to, depth.clone());
+                call_tile!(lanes, (m, n), WideTile { wide, row, column, depth, last, to },
+                    1: 1 2 3; 2: 1 2 3; 3: 1 2 3; 4: 1 2 3; 5: 1 2 3; 6: 1 2 3; 7: 1 2 3; 8: 1 2 3;
+                    9: 1 2; 10: 1 2;
+                );
+            }
+        }
+    }
+}
+
+/// A strip of `M` outputs of `N` blocks of samples.
+struct WideTile<const M: usize, const N: usize, W, T> {
+    wide: W,
+    row: usize,
+    column: usize,
+    depth: Range<usize>,
+    last: bool,
+    to: T,
+}
+
+impl WideTile<0, 0, (), ()> {
+    #[inline(always)]
+    fn fits<L: Lanes>(m: usize, n: usize) -> bool {
+        m * n <= L::OUTER.0 * L::OUTER.1
+    }
+}
+
+impl<const M: usize, const N: usize, E: Finish> Kernel
+    for WideTile<M, N, &Wide<'_>, &mut Strips<'_, E>>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let WideTile { wide, row, column, depth, last, to } = self;
+        let place = (row, column);
+        let mut sums = to.resume::<L, M, N>(lanes, place, depth.start > 0);
+        let Matrix { blocks, stride } = wide.weights;
+        let weights = &blocks[depth.start / LANES * stride + row..];
+        let mut inputs = wide.inputs.down::<N>(column, depth.clone());
+        for weights in Walk::<_, M>::new(weights, stride, depth.len() / LANES) {
+            for lane in 0..LANES {
+                let Some(inputs) = inputs.next() else { break };
+                let mut left = [0.0; M];
+                for m in 0..M {
+                    left[m] = weights[m].0[lane];
+                }
+                let right = load::<L, Matrix<'_>, N>(lanes, &inputs);
+                add_round(lanes, &mut sums, &left, right);
+            }
+        }
+        to.keep(lanes, place, last, sums);
+    }
+}
