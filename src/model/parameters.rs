@@ -10,6 +10,13 @@ pub struct Shape {
     pub outputs: usize,
 }
 
+impl Shape {
+    /// Initial values are uniform in plus or minus this: `1 / sqrt(inputs)`, as `nn.Linear`'s.
+    pub fn initial_bound(&self) -> f32 {
+        (1.0 / (self.inputs as f64).sqrt()) as f32
+    }
+}
+
 impl Architecture {
     /// The shapes of the linear layers, first to last.
     pub fn shapes(&self) -> Vec<Shape> {
@@ -44,7 +51,7 @@ impl Parameters {
     /// is word `i` of the stream `Init(t)`, so any device can draw any of them by itself.
     pub fn initial(architecture: &Architecture, init: Init, seed: u64, trial: u32) -> Self {
         let layers = architecture.shapes().into_iter().enumerate().map(|(index, shape)| {
-            let bound = (1.0 / (shape.inputs as f64).sqrt()) as f32;
+            let bound = shape.initial_bound();
             let draw = |tensor: usize, len: usize| match init {
                 Init::Zeros => vec![0.0; len],
                 Init::Default => {

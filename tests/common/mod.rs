@@ -1,6 +1,7 @@
 //! What the integration tests share: small made-up data sets, the real one, and skipping aloud.
 #![allow(dead_code)] // each test binary uses its own part of this
 
+pub mod cases;
 pub mod cli;
 pub mod reference;
 
