@@ -183,9 +183,14 @@ fn flop(trial: &Trial) -> f64 {
 struct OneEpoch(Vec<Mutex<Option<EpochMetrics>>>);
 
 impl Observer for OneEpoch {
-    fn after_epoch(&self, slot: usize, metrics: EpochMetrics, _: &dyn Fn() -> Parameters) -> Next {
+    fn after_epoch(
+        &self,
+        slot: usize,
+        metrics: EpochMetrics,
+        _: &dyn Fn() -> Result<Parameters>,
+    ) -> Result<Next> {
         *self.0[slot].lock().expect("no thread panicked") = Some(metrics);
-        Next::Finish
+        Ok(Next::Finish)
     }
 }
 

@@ -84,6 +84,11 @@ impl Reporter for Announcer {
         Ok(())
     }
 
+    fn warning(&mut self, line: &str) -> Result<()> {
+        self.bar.suspend(|| remark(&format!("warning: {line}")));
+        Ok(())
+    }
+
     fn trial(&mut self, trial: &TrialRecord, incumbent: Option<Incumbent>) -> Result<()> {
         if let Some(Incumbent { number, value }) = incumbent {
             self.bar.set_message(format!("best {value:.4} (trial {number})"));

@@ -6,11 +6,11 @@ use serde_json::{Map, Value as Json, json};
 
 use super::options::{self, DataArgs, DeviceArgs, Initial, Setting, Shuffle, TaskArgs, refuse};
 use super::progress::{Console, config_words};
-use super::signal;
+use super::{remark, signal};
 use crate::engine::{Engine, Trial};
 use crate::error::{Error, Result};
 use crate::model::{self, Recipe};
-use crate::search::{Trained, train_one};
+use crate::search::{News, Trained, train_one};
 use crate::space::Config;
 use crate::study::{EpochRecord, Header, State, Study};
 
@@ -109,9 +109,15 @@ pub fn run(args: Args) -> Result<()> {
     let architecture = recipe.architecture.clone();
     let trial = Trial { number: *number, recipe };
     let interrupt = signal::interrupt()?;
-    let trained = train_one(&engine, &setting.task, trial, interrupt, |epoch, seconds| {
-        console.object(&epoch_object(epoch, seconds))?;
-        console.line(&epoch_line(epoch, seconds))
+    let trained = train_one(&engine, &setting.task, trial, interrupt, |news| match news {
+        News::Epoch(epoch, seconds) => {
+            console.object(&epoch_object(epoch, seconds))?;
+            console.line(&epoch_line(epoch, seconds))
+        }
+        News::Warning(line) => {
+            remark(&format!("warning: {line}"));
+            Ok(())
+        }
     });
     // There is no study here that a second run could go on with.
     let trained = trained.map_err(|error| match error {

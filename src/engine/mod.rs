@@ -73,13 +73,18 @@ pub enum Next {
 
 /// Is told of every epoch, from the engine's own threads, and decides how each trial goes on.
 pub trait Observer: Sync {
-    /// `slot` is the trial's place in its array; `parameters` copies the model out if asked.
+    /// `slot` is the trial's place in its array; `parameters` copies the model out if asked, which
+    /// on a GPU may fail. An error ends the array's `advance` with that error.
     fn after_epoch(
         &self,
         slot: usize,
         metrics: EpochMetrics,
-        parameters: &dyn Fn() -> Parameters,
-    ) -> Next;
+        parameters: &dyn Fn() -> Result<Parameters>,
+    ) -> Result<Next>;
+
+    /// Told, as a line for people, what an engine did otherwise than asked and went on: that an
+    /// array did not fit and was halved, that compiled kernels could not be kept.
+    fn warn(&self, _line: &str) {}
 
     /// Asked between steps: true makes `advance` return soon, with unfinished epochs undone.
     fn interrupted(&self) -> bool {

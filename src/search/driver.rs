@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::stop::Stop;
 use super::training::{self, Ending, Event, Keeper};
-use super::{Best, End, Incumbent, Outcome, Plan, Reporter, train_one};
+use super::{Best, End, Incumbent, News, Outcome, Plan, Reporter, train_one};
 use crate::data::Dataset;
 use crate::engine::{Engine, Task, Trial};
 use crate::error::{Error, Result};
@@ -178,6 +178,7 @@ impl Search<'_> {
                     self.trial_epochs += 1;
                     self.reporter.epoch(number, &record)?;
                 }
+                Event::Warning(line) => self.reporter.warning(&line)?,
                 Event::Ended { slot, ending } => {
                     let (number, config) = configs[slot].clone();
                     let Ending { state, value, epochs, reason, seconds } = ending;
@@ -236,7 +237,8 @@ impl Search<'_> {
             Some(parameters) => parameters,
             None => {
                 let trial = Trial { number, recipe };
-                retrain(self.engine, self.task, trial, best, self.plan.interrupt.clone())?
+                let interrupt = self.plan.interrupt.clone();
+                retrain(self.engine, self.task, trial, best, self.reporter, interrupt)?
             }
         };
         let part = self.task.split.test();
@@ -256,9 +258,13 @@ fn retrain(
     task: &Task,
     trial: Trial,
     recorded: &TrialRecord,
+    reporter: &mut dyn Reporter,
     interrupt: Arc<AtomicBool>,
 ) -> Result<Parameters> {
-    let again = train_one(engine, task, trial, interrupt, |_, _| Ok(()))?;
+    let again = train_one(engine, task, trial, interrupt, |news| match news {
+        News::Epoch(..) => Ok(()),
+        News::Warning(line) => reporter.warning(line),
+    })?;
     if recorded.value != Some(again.value) {
         let (trial, recorded, now) = (recorded.number, recorded.value, again.value);
         return Err(Error::NotReproduced { trial, recorded, now });

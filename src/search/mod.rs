@@ -19,7 +19,7 @@ use std::time::Duration;
 
 pub use driver::run;
 pub use sampler::{Random, Sampler};
-pub use training::{Trained, train_one};
+pub use training::{News, Trained, train_one};
 
 use crate::error::Result;
 use crate::model::{Architecture, Defaults, Parameters};
@@ -55,6 +55,12 @@ pub trait Reporter {
     /// A trial has trained one more epoch.
     fn epoch(&mut self, trial: u32, epoch: &EpochRecord) -> Result<()> {
         let _ = (trial, epoch);
+        Ok(())
+    }
+
+    /// The engine did something otherwise than asked, and goes on.
+    fn warning(&mut self, line: &str) -> Result<()> {
+        let _ = line;
         Ok(())
     }
 

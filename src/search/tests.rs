@@ -53,21 +53,23 @@ struct FakeArray<'a> {
 
 impl TrialArray for FakeArray<'_> {
     fn advance(&mut self, observer: &dyn Observer) -> Result<()> {
+        observer.warn(&format!("an array of {}", self.trials.len()));
         // Last slot first: nothing may depend on the order of finishing.
         for (slot, trial) in self.trials.iter().enumerate().rev() {
             self.fake.begun.fetch_add(1, Ordering::Relaxed);
             let Trial { number, recipe } = trial;
-            let model = || Parameters::initial(&recipe.architecture, Init::Default, SEED, *number);
+            let model =
+                || Ok(Parameters::initial(&recipe.architecture, Init::Default, SEED, *number));
             let next = |epoch: &usize| {
                 observer.after_epoch(slot, self.fake.metrics(*number, *epoch), &model)
             };
             if observer.interrupted() {
                 return Ok(());
             }
-            assert_eq!(
-                (1..).map(|epoch| next(&epoch)).find(|n| *n != Next::Train),
-                Some(Next::Finish)
-            );
+            let mut epoch = 1;
+            while next(&epoch)? == Next::Train {
+                epoch += 1;
+            }
         }
         Ok(())
     }
@@ -131,6 +133,7 @@ struct Ear {
     file: Option<std::path::PathBuf>,
     resumed: usize,
     heard: Vec<u32>,
+    warnings: Vec<String>,
     incumbents: Vec<Option<Incumbent>>,
     interrupt_after: Option<(usize, Arc<AtomicBool>)>,
     fail_after: Option<usize>,
@@ -139,6 +142,11 @@ struct Ear {
 impl Reporter for Ear {
     fn start(&mut self, _: &Plan, resumed: usize) -> Result<()> {
         self.resumed = resumed;
+        Ok(())
+    }
+
+    fn warning(&mut self, line: &str) -> Result<()> {
+        self.warnings.push(line.to_owned());
         Ok(())
     }
 
@@ -191,6 +199,12 @@ fn a_search_records_the_same_trials_with_any_array_size() {
         let best = outcome.best.unwrap();
         assert_eq!((best.number, best.test_error), (3, test_error_of(3)));
     }
+}
+
+#[test]
+fn an_engine_s_warnings_reach_the_reporter_in_order() {
+    let (.., ear) = whole(&Fake::of_trials(), &plan(5, 2));
+    assert_eq!(ear.warnings, ["an array of 2", "an array of 2", "an array of 1"]);
 }
 
 #[test]
@@ -351,22 +365,26 @@ fn one_trial_by_itself_is_what_it_was_in_the_search() {
     let recipe = crate::model::Recipe::from_config(config, &plan(3, 3).defaults, 1, 2).unwrap();
     let trial = Trial { number: 2, recipe };
     let mut heard = Vec::new();
-    let trained =
-        train_one(&Fake::of_trials(), &task(), trial.clone(), Arc::default(), |epoch, seconds| {
-            assert_eq!(seconds, 0.25);
-            heard.push(*epoch);
-            Ok(())
-        })
-        .unwrap();
+    let trained = train_one(&Fake::of_trials(), &task(), trial.clone(), Arc::default(), |news| {
+        match news {
+            News::Epoch(epoch, seconds) => {
+                assert_eq!(seconds, 0.25);
+                heard.push(*epoch);
+            }
+            News::Warning(line) => assert_eq!(line, "an array of 1"),
+        }
+        Ok(())
+    })
+    .unwrap();
     assert_eq!((Some(trained.value), &trained.epochs), (expected[2].value, &expected[2].epochs));
     assert_eq!(heard, trained.epochs);
 
     let diverging = Fake::new(&[None]);
     let error =
-        train_one(&diverging, &task(), trial.clone(), Arc::default(), |_, _| Ok(())).unwrap_err();
+        train_one(&diverging, &task(), trial.clone(), Arc::default(), |_| Ok(())).unwrap_err();
     assert_eq!(error.exit_code(), 1);
     assert!(error.to_string().contains("not finite in epoch 2"), "{error}");
     let flag = Arc::new(AtomicBool::new(true));
-    let error = train_one(&Fake::of_trials(), &task(), trial, flag, |_, _| Ok(())).unwrap_err();
+    let error = train_one(&Fake::of_trials(), &task(), trial, flag, |_| Ok(())).unwrap_err();
     assert!(matches!(error, Error::Interrupted), "{error}");
 }

@@ -13,8 +13,17 @@ use crate::study::{EpochRecord, State};
 
 /// News of one trial of an array.
 pub enum Event {
-    Epoch { number: u32, record: EpochRecord, seconds: f64 },
-    Ended { slot: usize, ending: Ending },
+    Epoch {
+        number: u32,
+        record: EpochRecord,
+        seconds: f64,
+    },
+    Ended {
+        slot: usize,
+        ending: Ending,
+    },
+    /// What the engine did otherwise than asked, and went on.
+    Warning(String),
 }
 
 /// How a trial ended.
@@ -46,11 +55,16 @@ impl Keeper {
     }
 
     /// Copies the parameters of a trial only if it is the best so far: one model is held, not all.
-    fn offer(&self, candidate: Incumbent, parameters: &dyn Fn() -> Parameters) {
+    fn offer(
+        &self,
+        candidate: Incumbent,
+        parameters: &dyn Fn() -> Result<Parameters>,
+    ) -> Result<()> {
         let mut kept = lock(&self.0);
         if candidate.beats(kept.incumbent) {
-            *kept = Kept { incumbent: Some(candidate), parameters: Some(parameters()) };
+            *kept = Kept { incumbent: Some(candidate), parameters: Some(parameters()?) };
         }
+        Ok(())
     }
 
     /// The parameters of a trial, if it is the one that was kept.
@@ -91,8 +105,8 @@ impl Observer for Watch<'_> {
         &self,
         slot: usize,
         metrics: EpochMetrics,
-        parameters: &dyn Fn() -> Parameters,
-    ) -> Next {
+        parameters: &dyn Fn() -> Result<Parameters>,
+    ) -> Result<Next> {
         let trial = &self.trials[slot];
         let record = EpochRecord {
             epoch: metrics.epoch,
@@ -109,9 +123,9 @@ impl Observer for Watch<'_> {
             let value = record.validation_error;
             progress.epochs.push(record);
             if metrics.epoch < trial.epochs {
-                return Next::Train;
+                return Ok(Next::Train);
             }
-            self.keeper.offer(Incumbent { number, value }, parameters);
+            self.keeper.offer(Incumbent { number, value }, parameters)?;
             (State::Complete, Some(value), None)
         } else {
             (State::Failed, None, Some(divergence(&metrics)))
@@ -119,7 +133,11 @@ impl Observer for Watch<'_> {
         let Progress { epochs, seconds } = std::mem::take(&mut *progress);
         let ending = Ending { state, value, epochs, reason, seconds };
         let _ = self.events.send(Event::Ended { slot, ending });
-        Next::Finish
+        Ok(Next::Finish)
+    }
+
+    fn warn(&self, line: &str) {
+        let _ = self.events.send(Event::Warning(line.to_owned()));
     }
 
     fn interrupted(&self) -> bool {
@@ -198,8 +216,14 @@ pub struct Trained {
     pub parameters: Parameters,
 }
 
-/// Trains one trial by itself; `each` is told of every epoch and its seconds, and its error ends
-/// the training.
+/// What [`train_one`] tells while it trains.
+pub enum News<'a> {
+    Epoch(&'a EpochRecord, f64),
+    Warning(&'a str),
+}
+
+/// Trains one trial by itself; `each` is told of every epoch and its seconds and of the engine's
+/// warnings, and its error ends the training.
 ///
 /// # Errors
 /// [`Error::Diverged`] if a loss is not finite, [`Error::Interrupted`] if `interrupt` was set.
@@ -208,7 +232,7 @@ pub fn train_one(
     task: &Task,
     trial: Trial,
     interrupt: Arc<AtomicBool>,
-    mut each: impl FnMut(&EpochRecord, f64) -> Result<()>,
+    mut each: impl FnMut(News<'_>) -> Result<()>,
 ) -> Result<Trained> {
     let (number, keeper) = (trial.number, Keeper::default());
     let stop = Stop::new(interrupt, None);
@@ -216,7 +240,8 @@ pub fn train_one(
     train(engine, task, vec![trial], &keeper, &stop, |events| {
         for event in events {
             match event {
-                Event::Epoch { record, seconds, .. } => each(&record, seconds)?,
+                Event::Epoch { record, seconds, .. } => each(News::Epoch(&record, seconds))?,
+                Event::Warning(line) => each(News::Warning(&line))?,
                 Event::Ended { ending: end, .. } => ending = Some(end),
             }
         }

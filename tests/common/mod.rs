@@ -8,6 +8,7 @@ pub mod reference;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use warpsweep::Result;
 use warpsweep::data::{Dataset, Samples, Split, Validation};
 use warpsweep::engine::{Engine, EpochMetrics, Next, Observer, Task, Trial};
 use warpsweep::model::Parameters;
@@ -78,15 +79,15 @@ impl Observer for Recorder {
         &self,
         slot: usize,
         metrics: EpochMetrics,
-        parameters: &dyn Fn() -> Parameters,
-    ) -> Next {
+        parameters: &dyn Fn() -> Result<Parameters>,
+    ) -> Result<Next> {
         let mut records = self.records.lock().expect("no panic under the lock");
-        records[slot].push((metrics, parameters()));
-        match (records[slot].len() == self.epochs[slot], self.pause) {
+        records[slot].push((metrics, parameters()?));
+        Ok(match (records[slot].len() == self.epochs[slot], self.pause) {
             (true, _) => Next::Finish,
             (false, true) => Next::Pause,
             (false, false) => Next::Train,
-        }
+        })
     }
 }
 

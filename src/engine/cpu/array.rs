@@ -1,5 +1,6 @@
 //! A trial array on the CPU: which thread trains which trial next.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::lanes::Isa;
@@ -59,12 +60,20 @@ impl TrialArray for CpuArray<'_> {
         let live = LIVE_PER_THREAD * self.threads;
         let (isa, task) = (self.isa, self.task);
         let slots = Mutex::new(&mut self.slots);
+        let failed = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| work(isa, task, &slots, live, observer));
-            }
-        });
-        Ok(())
+            let work = || {
+                let done = work(isa, task, &slots, live, observer, &|| {
+                    failed.load(Ordering::Relaxed) || observer.interrupted()
+                });
+                done.inspect_err(|_| failed.store(true, Ordering::Relaxed))
+            };
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            // An error stops all of them; the first thread's is as good as another's.
+            threads.into_iter().try_for_each(|thread| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+        })
     }
 }
 
@@ -75,29 +84,34 @@ fn lock<'m, 's, 'a>(slots: &'m Shared<'s, 'a>) -> MutexGuard<'m, &'s mut Vec<Slo
     slots.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One thread: takes trials, an epoch each, until none is left.
+/// One thread: takes trials, an epoch each, until none is left, it is stopped or the
+/// observer fails.
 fn work<'a>(
     isa: Isa,
     task: &'a Task,
     slots: &Shared<'_, 'a>,
     live: usize,
     observer: &dyn Observer,
-) {
-    while !observer.interrupted() {
-        let Some((index, trial, begun)) = take(slots, live) else { return };
+    stopped: &dyn Fn() -> bool,
+) -> Result<()> {
+    while !stopped() {
+        let Some((index, trial, begun)) = take(slots, live) else { return Ok(()) };
         let mut running = begun.unwrap_or_else(|| Box::new(Running::new(isa, task, trial)));
-        let stage = match running.epoch(|| observer.interrupted()) {
+        let stage = match running.epoch(stopped) {
             Err(_interrupted) => Stage::Finished,
-            Ok(metrics) => match observer.after_epoch(index, metrics, &|| running.parameters()) {
-                Next::Train => Stage::Ready(running),
-                Next::Pause => Stage::Paused(running),
-                Next::Finish => Stage::Finished,
-            },
+            Ok(metrics) => {
+                match observer.after_epoch(index, metrics, &|| Ok(running.parameters()))? {
+                    Next::Train => Stage::Ready(running),
+                    Next::Pause => Stage::Paused(running),
+                    Next::Finish => Stage::Finished,
+                }
+            }
         };
         if let Some(slot) = lock(slots).get_mut(index) {
             slot.stage = stage;
         }
     }
+    Ok(())
 }
 
 /// The trial to train next: of those in training the one with the most work left, or a new one

@@ -75,6 +75,7 @@ mod tests {
     use super::*;
     use crate::data::{Split, Validation, synthetic};
     use crate::engine::{EpochMetrics, Next, Observer, ShuffleMode};
+    use crate::error::Error;
     use crate::model::{Activation, Hidden, Hyperparameters, Init, LrSchedule, Parameters, Recipe};
 
     /// Keeps what each of two epochs came to, without its time.
@@ -86,17 +87,20 @@ mod tests {
             &self,
             _slot: usize,
             metrics: EpochMetrics,
-            parameters: &dyn Fn() -> Parameters,
-        ) -> Next {
+            parameters: &dyn Fn() -> Result<Parameters>,
+        ) -> Result<Next> {
             let mut kept = self.0.lock().unwrap();
-            kept.push((EpochMetrics { seconds: 0.0, ..metrics }, parameters()));
-            if metrics.epoch == 2 { Next::Finish } else { Next::Train }
+            kept.push((EpochMetrics { seconds: 0.0, ..metrics }, parameters()?));
+            Ok(if metrics.epoch == 2 { Next::Finish } else { Next::Train })
         }
     }
 
-    fn train(isa: Isa, batch_size: usize, hidden: Vec<Hidden>) -> Vec<(EpochMetrics, Parameters)> {
+    fn task() -> Task {
         let split = Split::new(synthetic::generate_sized(330, 50), Validation::Holdout(130));
-        let task = Task { split: split.unwrap(), seed: 3, shuffle: ShuffleMode::PerTrial };
+        Task { split: split.unwrap(), seed: 3, shuffle: ShuffleMode::PerTrial }
+    }
+
+    fn recipe(batch_size: usize, hidden: Vec<Hidden>) -> Recipe {
         let hyperparameters = Hyperparameters {
             learning_rate: 0.05,
             lr_schedule: LrSchedule::Cosine,
@@ -108,12 +112,39 @@ mod tests {
             init: Init::Default,
         };
         let architecture = Architecture { inputs: 784, hidden, classes: 10 };
-        let recipe = Recipe { architecture, hyperparameters, epochs: 2 };
+        Recipe { architecture, hyperparameters, epochs: 2 }
+    }
+
+    fn train(isa: Isa, batch_size: usize, hidden: Vec<Hidden>) -> Vec<(EpochMetrics, Parameters)> {
+        let (task, recipe) = (task(), recipe(batch_size, hidden));
         let engine = CpuEngine::new(Some(1)).unwrap().with_isa(isa);
         let keep = Keep::default();
         let mut array = engine.array(&task, vec![Trial { number: 7, recipe }]).unwrap();
         array.advance(&keep).unwrap();
         keep.0.into_inner().unwrap()
+    }
+
+    /// Cannot take what it is told.
+    struct Broken;
+
+    impl Observer for Broken {
+        fn after_epoch(
+            &self,
+            _: usize,
+            _: EpochMetrics,
+            _: &dyn Fn() -> Result<Parameters>,
+        ) -> Result<Next> {
+            Err(Error::Closed)
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_observer_ends_the_array_on_all_threads() {
+        let task = task();
+        let trials = (0..50).map(|number| Trial { number, recipe: recipe(64, vec![]) });
+        let engine = CpuEngine::new(Some(3)).unwrap();
+        let mut array = engine.array(&task, trials.collect()).unwrap();
+        assert!(matches!(array.advance(&Broken), Err(Error::Closed)));
     }
 
     #[test]
