@@ -252,7 +252,8 @@ impl Reporter for Silent {
 
 /// A data set so small that evaluating the untrained models costs next to nothing.
 fn tiny() -> Task {
-    let samples = || Samples { pixels: vec![7; 4 * 20], labels: (0..20).map(|i| i % 10).collect() };
+    let samples =
+        || Samples { pixels: vec![7; 4 * 20].into(), labels: (0..20).map(|i| i % 10).collect() };
     let data = Dataset::new("tiny", samples(), samples(), [2, 2], 10);
     let split = Split::new(data, Validation::Test).expect("a split");
     Task { split, seed: SEED, shuffle: ShuffleMode::PerTrial }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use md5::{Digest, Md5};
 
 use super::idx::{CLASSES, IdxFile, Kind};
-use super::{Dataset, Samples};
+use super::{Dataset, Pixels, Samples};
 use crate::error::{Error, Result};
 
 /// Names of the four files, plain; gzipped ones end in `.gz`.
@@ -136,9 +136,12 @@ pub fn load_folder(name: &str, folder: &Path) -> Result<Dataset> {
     let (train, others) = std::thread::scope(|scope| {
         let others = scope.spawn(|| -> Result<_> {
             let labels = train_labels.read()?;
-            Ok((labels, Samples { pixels: test_images.read()?, labels: test_labels.read()? }))
+            Ok((
+                labels,
+                Samples { pixels: test_images.read()?.into(), labels: test_labels.read()? },
+            ))
         });
-        let train = train_images.read();
+        let train = train_images.read().map(Pixels::from);
         (train, others.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let (labels, test) = others?;

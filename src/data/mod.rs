@@ -1,17 +1,20 @@
 //! Data sets: images of `rows x cols` bytes, each with a label below `classes`.
 //!
 //! [`source`] decides where a data set comes from, [`fetch`] brings it from its mirror, [`files`]
-//! knows its four files, [`idx`] reads one of them, [`synthetic`] needs none; [`split`] divides it.
+//! knows its four files, [`idx`] reads one of them, [`synthetic`] needs none; [`Pixels`] are where
+//! their bytes lie, [`split`] divides them.
 
 pub mod fetch;
 pub mod files;
 pub mod idx;
+mod pixels;
 pub mod source;
 pub mod split;
 pub mod synthetic;
 pub mod verify;
 
 pub use files::Published;
+pub use pixels::Pixels;
 pub use source::{Loaded, Request, Source, load};
 pub use split::{Part, Split, Validation};
 
@@ -21,7 +24,7 @@ use twox_hash::xxhash3_128::Hasher;
 #[derive(Clone, Debug, Default)]
 pub struct Samples {
     /// `len x pixels` bytes, row-major.
-    pub pixels: Vec<u8>,
+    pub pixels: Pixels,
     /// `len` labels, each below the data set's number of classes.
     pub labels: Vec<u8>,
 }
@@ -81,7 +84,7 @@ fn fingerprint(
     for size in [rows, cols, classes, train.len(), test.len()] {
         hasher.write(&(size as u64).to_le_bytes());
     }
-    for part in [&train.pixels, &train.labels, &test.pixels, &test.labels] {
+    for part in [&*train.pixels, &train.labels, &test.pixels, &test.labels] {
         hasher.write(part);
     }
     format!("xxh3:{:032x}", hasher.finish_128())
@@ -94,7 +97,7 @@ mod tests {
     #[test]
     fn the_fingerprint_changes_with_every_byte_and_every_size() {
         let samples = |pixels: &[u8], labels: &[u8]| Samples {
-            pixels: pixels.to_vec(),
+            pixels: pixels.to_vec().into(),
             labels: labels.to_vec(),
         };
         let of = |pixels: &[u8], labels: &[u8], sizes, classes| {

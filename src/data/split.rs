@@ -151,7 +151,7 @@ mod tests {
     /// One pixel a sample, its own number; labels as given.
     fn dataset(labels: &[u8]) -> Dataset {
         let samples = |labels: &[u8]| Samples {
-            pixels: (0..labels.len() as u8).collect(),
+            pixels: (0..labels.len() as u8).collect::<Vec<u8>>().into(),
             labels: labels.to_vec(),
         };
         Dataset::new("tiny", samples(labels), samples(&[1, 0]), [1, 1], 10)

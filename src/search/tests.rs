@@ -98,8 +98,10 @@ impl Engine for Fake {
 }
 
 fn task() -> Task {
-    let samples =
-        |n: usize| Samples { pixels: vec![0; n], labels: (0..n).map(|i| (i % 2) as u8).collect() };
+    let samples = |n: usize| Samples {
+        pixels: vec![0; n].into(),
+        labels: (0..n).map(|i| (i % 2) as u8).collect(),
+    };
     let data = Dataset::new("tiny", samples(VALIDATION + 2), samples(4), [1, 1], 2);
     let split = Split::new(data, Validation::Holdout(VALIDATION)).unwrap();
     Task { split, seed: SEED, shuffle: ShuffleMode::PerTrial }

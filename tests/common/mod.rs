@@ -35,18 +35,18 @@ pub fn fashion_mnist() -> Option<PathBuf> {
 pub fn samples(count: usize, pixels: usize, classes: usize, part: u16) -> Samples {
     let noise = Stream::new(77, Purpose::Synthetic(900 + part), 0);
     let pattern = Stream::new(77, Purpose::Synthetic(899), 0);
-    let mut samples = Samples::default();
+    let (mut bytes, mut labels) = (Vec::new(), Vec::new());
     for sample in 0..count {
         // Every ten in a row have every class, so that any holdout of twenty does.
         let label = (7 * sample + 3 * (sample / 10)) % classes;
-        samples.labels.push(label as u8);
+        labels.push(label as u8);
         for pixel in 0..pixels {
             let bright = f64::from(unit_f32(pattern.word((label * pixels + pixel) as u64)));
             let speck = f64::from(unit_f32(noise.word((sample * pixels + pixel) as u64)));
-            samples.pixels.push((255.99 * (0.4 * bright + 0.6 * speck)) as u8);
+            bytes.push((255.99 * (0.4 * bright + 0.6 * speck)) as u8);
         }
     }
-    samples
+    Samples { pixels: bytes.into(), labels }
 }
 
 /// A split of `train` samples to train on, `validation` to validate on, 10 classes.
