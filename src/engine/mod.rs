@@ -2,9 +2,10 @@
 //!
 //! An engine knows nothing of searching. It is given trials, trains them side by side, and tells
 //! an [`Observer`] of every epoch; the observer's answer decides whether the trial goes on. Its
-//! wings: [`cpu`], and later CUDA.
+//! wings: [`cpu`] and [`cuda`].
 
 pub mod cpu;
+pub mod cuda;
 
 use crate::data::{Part, Split};
 use crate::error::Result;

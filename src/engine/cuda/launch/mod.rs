@@ -1,0 +1,3 @@
+//! Kernels as typed functions: one file an operation, its parameter structs beside it.
+
+pub mod gemm;

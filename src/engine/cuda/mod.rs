@@ -1,0 +1,3 @@
+//! The CUDA engine: kernels of our own, compiled at run time, on whole trial arrays.
+
+pub mod launch;
