@@ -3,71 +3,23 @@
 
 mod common;
 
-use common::{Record, small_split, train};
+use common::sorts::{assert_same, bits};
+use common::{Record, small_split, sorts, train};
 use warpsweep::engine::cpu::CpuEngine;
 use warpsweep::engine::{ShuffleMode, Task, Trial};
-use warpsweep::model::{
-    Activation, Architecture, Hidden, Hyperparameters, Init, LrSchedule, Recipe,
-};
 
 fn task(shuffle: ShuffleMode) -> Task {
     Task { split: small_split(150, 40, 9, 11), seed: 99, shuffle }
 }
 
-/// `count` trials of all sorts: 0 to 3 hidden layers, odd sizes, batches, momentum, dropout.
 fn trials(count: u32) -> Vec<Trial> {
-    let activations = [Activation::Relu, Activation::Tanh, Activation::Sigmoid, Activation::Gelu];
-    let trial = |number: u32| {
-        let k = number as usize;
-        let hidden = (0..k % 4).map(|layer| Hidden {
-            units: [1, 16, 33, 70][(k / 4 + layer) % 4],
-            activation: activations[(k / 3 + layer) % 4],
-            dropout: [0.0, 0.2, 0.5][(k + layer) % 3],
-        });
-        let architecture = Architecture { inputs: 99, hidden: hidden.collect(), classes: 10 };
-        let hyperparameters = Hyperparameters {
-            learning_rate: [0.01, 0.1, 0.3][k % 3],
-            lr_schedule: [LrSchedule::Constant, LrSchedule::Cosine][k / 2 % 2],
-            batch_size: [16, 1, 7, 64, 150, 16][k % 6],
-            momentum: [0.0, 0.9][k / 5 % 2],
-            nesterov: k / 5 % 2 == 1 && k % 2 == 1,
-            weight_decay: [0.0, 0.001][k / 7 % 2],
-            label_smoothing: [0.0, 0.1][k / 4 % 2],
-            init: Init::Default,
-        };
-        Trial { number, recipe: Recipe { architecture, hyperparameters, epochs: 1 + k % 3 } }
-    };
-    (0..count).map(trial).collect()
+    sorts::trials(count, 99, [16, 1, 7, 64, 150, 16])
 }
 
 /// Trains the trials in arrays of a size, on so many threads.
 fn run(task: &Task, trials: &[Trial], threads: usize, array: usize, pause: bool) -> Vec<Record> {
     let engine = CpuEngine::new(Some(threads)).expect("a CPU engine");
     trials.chunks(array).flat_map(|trials| train(&engine, task, trials, pause)).collect()
-}
-
-/// Every number of every epoch as its bits; the seconds alone may differ.
-fn bits(record: &Record) -> Vec<Vec<u64>> {
-    let epoch = |(metrics, parameters): &Epoch| {
-        let tensors = parameters.layers.iter().flat_map(|l| l.weight.iter().chain(&l.bias));
-        let numbers = [
-            metrics.epoch as u64,
-            metrics.train_loss.to_bits(),
-            metrics.validation_loss.to_bits(),
-            metrics.validation_wrong as u64,
-        ];
-        numbers.into_iter().chain(tensors.map(|value| u64::from(value.to_bits()))).collect()
-    };
-    record.iter().map(epoch).collect()
-}
-
-type Epoch = (warpsweep::engine::EpochMetrics, warpsweep::model::Parameters);
-
-fn assert_same(what: &str, trials: &[Trial], a: &[Record], b: &[Record]) {
-    assert_eq!(a.len(), b.len());
-    for ((trial, a), b) in trials.iter().zip(a).zip(b) {
-        assert!(bits(a) == bits(b), "{what}: trial {} differs ({:?})", trial.number, trial.recipe);
-    }
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub struct Case {
     pub rows: usize,
     pub cols: usize,
     pub samples: usize,
+    pub validation: usize,
     pub epochs: usize,
     pub hidden: Vec<Hidden>,
     pub hyperparameters: Hyperparameters,
@@ -38,6 +39,7 @@ pub fn plain(name: &str) -> Case {
         rows: 28,
         cols: 28,
         samples: 37,
+        validation: 53,
         epochs: 3,
         hidden: Vec::new(),
         hyperparameters: Hyperparameters {
@@ -68,7 +70,7 @@ pub fn mlp(name: &str, hidden: Vec<Hidden>) -> Case {
 
 impl Case {
     pub fn task(&self) -> Task {
-        let split = small_split(self.samples, 53, self.rows, self.cols);
+        let split = small_split(self.samples, self.validation, self.rows, self.cols);
         Task { split, seed: 0x0123_4567_89ab_cdef, shuffle: self.shuffle }
     }
 

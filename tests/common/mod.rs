@@ -4,6 +4,7 @@
 pub mod cases;
 pub mod cli;
 pub mod reference;
+pub mod sorts;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -51,14 +52,25 @@ pub fn samples(count: usize, pixels: usize, classes: usize, part: u16) -> Sample
 
 /// A split of `train` samples to train on, `validation` to validate on, 10 classes.
 pub fn small_split(train: usize, validation: usize, rows: usize, cols: usize) -> Split {
+    split_of(train, validation, rows, cols, 10)
+}
+
+/// A split with any number of classes; enough samples must validate to hold each of them.
+pub fn split_of(
+    train: usize,
+    validation: usize,
+    rows: usize,
+    cols: usize,
+    classes: usize,
+) -> Split {
     let dataset = Dataset {
         name: "made up".to_string(),
-        train: samples(train + validation, rows * cols, 10, 0),
-        test: samples(51, rows * cols, 10, 1),
+        train: samples(train + validation, rows * cols, classes, 0),
+        test: samples(51, rows * cols, classes, 1),
         rows,
         cols,
-        classes: 10,
-        fingerprint: format!("{train} {validation} {rows} {cols}"),
+        classes,
+        fingerprint: format!("{train} {validation} {rows} {cols} {classes}"),
     };
     Split::new(dataset, Validation::Holdout(validation)).expect("a split of made-up data")
 }

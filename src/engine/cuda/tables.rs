@@ -1,0 +1,329 @@
+//! The tables that the kernels work from: which problem lies where, and which block takes what.
+//!
+//! They are built once for a group of trials, since the greatest shape of every product is known;
+//! what changes from tick to tick stands in the trials' clocks.
+
+use std::mem::offset_of;
+
+use super::launch::gemm::{Dropout, GemmProblem};
+use super::launch::trial::{Clock, InitTensor, Plan, SgdTensor, Tile};
+use super::layout::{LayerPlaces, Layout};
+use crate::engine::{ShuffleMode, Trial};
+use crate::model::{Activation, Hidden, Init};
+use crate::random::Purpose;
+
+/// Rows of a `gather` block, of a `softmax_xent` block; Philox blocks of an `init` block; weights
+/// and biases of an `sgd` block: the constants of those kernels.
+const GATHER_ROWS: usize = 8;
+const XENT_ROWS: usize = 16;
+const INIT_BLOCKS: usize = 256;
+const SGD_VALUES: usize = 4096;
+const SGD_COLUMNS: usize = 32;
+
+/// Where a group's memory begins on the device.
+#[derive(Clone, Copy, Debug)]
+pub struct Bases {
+    pub state: u64,
+    pub scratch: u64,
+    pub clocks: u64,
+    pub dropouts: u64,
+}
+
+impl Bases {
+    fn state(&self, place: usize) -> u64 {
+        self.state + 4 * place as u64
+    }
+
+    fn scratch(&self, place: usize) -> u64 {
+        self.scratch + 4 * place as u64
+    }
+
+    /// A clock begins with its step.
+    fn step(&self, slot: usize) -> u64 {
+        self.clocks + (slot * size_of::<Clock>()) as u64
+    }
+
+    /// The step as gradients read it: without rows where it is scored.
+    fn learning(&self, slot: usize) -> u64 {
+        self.step(slot) + offset_of!(Clock, learning) as u64
+    }
+}
+
+/// All tables of a group.
+#[derive(Debug, Default)]
+pub struct Tables {
+    pub plans: Vec<Plan>,
+    pub gather: Vec<Tile>,
+    pub xent: Vec<Tile>,
+    pub init: (Vec<InitTensor>, Vec<Tile>),
+    pub sgd: (Vec<SgdTensor>, Vec<Tile>),
+    pub dropouts: Vec<Dropout>,
+    /// `forward[l]`: the trials' layers `l`, counted from the pixels.
+    pub forward: Vec<Vec<GemmProblem>>,
+    /// `input_gradients[d]`: the trials' layers `d`, counted from the logits.
+    pub input_gradients: Vec<Vec<GemmProblem>>,
+    /// Of every layer: they wait for nothing but the deltas.
+    pub weight_gradients: Vec<GemmProblem>,
+}
+
+/// Cuts `count` things of tensor or trial `of` into tiles.
+fn tiles(of: usize, count: usize, size: usize) -> impl Iterator<Item = Tile> {
+    (0..count).step_by(size).map(move |first| Tile { of: of as u32, first: first as u32 })
+}
+
+impl Tables {
+    /// The tables of trials that lie as `layouts` say.
+    pub fn new(
+        trials: &[Trial],
+        layouts: &[Layout],
+        bases: Bases,
+        seed: u64,
+        shuffle: ShuffleMode,
+    ) -> Tables {
+        let mut tables = Tables::default();
+        for (slot, (trial, layout)) in trials.iter().zip(layouts).enumerate() {
+            let place = Place { slot, trial, layout, bases, seed };
+            tables.plans.push(place.plan(shuffle));
+            tables.gather.extend(tiles(slot, layout.capacity, GATHER_ROWS));
+            tables.xent.extend(tiles(slot, layout.capacity, XENT_ROWS));
+            tables.add_tensors(&place);
+            tables.add_products(&place);
+        }
+        tables
+    }
+
+    fn add_tensors(&mut self, place: &Place<'_>) {
+        for (index, layer) in place.layout.layers.iter().enumerate() {
+            if place.trial.recipe.hyperparameters.init == Init::Default {
+                for tensor in place.initial(index, layer) {
+                    let blocks = ((tensor.inputs * tensor.outputs) as usize).div_ceil(4);
+                    self.init.1.extend(tiles(self.init.0.len(), blocks, INIT_BLOCKS));
+                    self.init.0.push(tensor);
+                }
+            }
+            for (tensor, size) in place.updates(layer).into_iter().zip([SGD_VALUES, SGD_COLUMNS]) {
+                self.sgd.1.extend(tiles(self.sgd.0.len(), tensor.count as usize, size));
+                self.sgd.0.push(tensor);
+            }
+        }
+    }
+
+    fn add_products(&mut self, place: &Place<'_>) {
+        let layers = &place.layout.layers;
+        // Of each hidden layer, the address of what its dropout draws from, or 0.
+        let dropouts: Vec<u64> = (0..layers.len())
+            .map(|index| {
+                let Some(dropout) = place.dropout(index) else { return 0 };
+                self.dropouts.push(dropout);
+                place.bases.dropouts + ((self.dropouts.len() - 1) * size_of::<Dropout>()) as u64
+            })
+            .collect();
+        for index in 0..layers.len() {
+            let forward = GemmProblem { dropout: dropouts[index], ..place.forward(index) };
+            push(&mut self.forward, index, forward);
+            self.weight_gradients.push(place.weight_gradient(index));
+            if index > 0 {
+                let dropout = dropouts[index - 1];
+                let gradient = GemmProblem { dropout, ..place.input_gradient(index) };
+                push(&mut self.input_gradients, layers.len() - 1 - index, gradient);
+            }
+        }
+    }
+}
+
+/// Adds to the level of a table of levels.
+fn push(levels: &mut Vec<Vec<GemmProblem>>, level: usize, problem: GemmProblem) {
+    while levels.len() <= level {
+        levels.push(Vec::new());
+    }
+    levels[level].push(problem);
+}
+
+/// One trial and where it is.
+struct Place<'a> {
+    slot: usize,
+    trial: &'a Trial,
+    layout: &'a Layout,
+    bases: Bases,
+    seed: u64,
+}
+
+impl Place<'_> {
+    fn plan(&self, shuffle: ShuffleMode) -> Plan {
+        let (layout, bases) = (self.layout, &self.bases);
+        let numbers = &self.trial.recipe.hyperparameters;
+        let last = &layout.layers[layout.layers.len() - 1];
+        Plan {
+            seed: self.seed,
+            inputs: bases.scratch(layout.inputs),
+            labels: bases.scratch(layout.labels),
+            logits: bases.scratch(last.values),
+            delta: bases.scratch(last.delta),
+            losses: bases.scratch(layout.losses),
+            predicted: bases.scratch(layout.predicted),
+            input_stride: layout.input_stride as u32,
+            class_stride: last.stride as u32,
+            batch: layout.batch as u32,
+            capacity: layout.capacity as u32,
+            shuffled: u32::from(shuffle != ShuffleMode::None),
+            shuffle_trial: match shuffle {
+                ShuffleMode::PerTrial => self.trial.number,
+                ShuffleMode::Shared | ShuffleMode::None => u32::MAX,
+            },
+            momentum: numbers.momentum,
+            weight_decay: numbers.weight_decay,
+            smoothing: numbers.label_smoothing,
+            nesterov: u32::from(numbers.nesterov),
+        }
+    }
+
+    /// The weights and the biases of a layer, as they are drawn.
+    fn initial(&self, index: usize, layer: &LayerPlaces) -> [InitTensor; 2] {
+        let tensor = |number: usize, place: usize, inputs: usize| InitTensor {
+            seed: self.seed,
+            values: self.bases.state(place),
+            trial: self.trial.number,
+            purpose: Purpose::Init(number as u16).word(),
+            inputs: inputs as u32,
+            outputs: layer.shape.outputs as u32,
+            stride: layer.stride as u32,
+            bound: layer.shape.initial_bound(),
+        };
+        [
+            tensor(2 * index, layer.state.weight, layer.shape.inputs),
+            tensor(2 * index + 1, layer.state.bias, 1),
+        ]
+    }
+
+    /// The weights and the biases of a layer, as they are updated.
+    fn updates(&self, layer: &LayerPlaces) -> [SgdTensor; 2] {
+        let [weight_velocity, bias_velocity] = match layer.state.velocities {
+            Some(places) => places.map(|place| self.bases.state(place)),
+            None => [0, 0],
+        };
+        let trial = self.slot as u32;
+        let weights = SgdTensor {
+            values: self.bases.state(layer.state.weight),
+            velocity: weight_velocity,
+            gradient: self.bases.scratch(layer.gradient),
+            trial,
+            count: (layer.shape.inputs * layer.stride) as u32,
+            stride: 0,
+            pad: 0,
+        };
+        let biases = SgdTensor {
+            values: self.bases.state(layer.state.bias),
+            velocity: bias_velocity,
+            gradient: self.bases.scratch(layer.delta),
+            trial,
+            count: layer.shape.outputs as u32,
+            stride: layer.stride as u32,
+            pad: 0,
+        };
+        [weights, biases]
+    }
+
+    fn hidden(&self, index: usize) -> Option<&Hidden> {
+        self.trial.recipe.architecture.hidden.get(index)
+    }
+
+    /// What a hidden layer's dropout draws from; none where nothing is dropped.
+    fn dropout(&self, index: usize) -> Option<Dropout> {
+        let hidden = self.hidden(index).filter(|hidden| hidden.dropout > 0.0)?;
+        Some(Dropout {
+            seed: self.seed,
+            trial: self.trial.number,
+            purpose: Purpose::Dropout(index as u16).word(),
+            probability: hidden.dropout,
+            units: hidden.units as u32,
+        })
+    }
+
+    /// Address and leading dimension of what a layer is given.
+    fn given(&self, index: usize) -> (u64, usize) {
+        match index.checked_sub(1).map(|below| &self.layout.layers[below]) {
+            Some(below) => (self.bases.scratch(below.values), below.stride),
+            None => (self.bases.scratch(self.layout.inputs), self.layout.input_stride),
+        }
+    }
+
+    /// `values = activation(inputs x weights + bias)`
+    fn forward(&self, index: usize) -> GemmProblem {
+        let layer = &self.layout.layers[index];
+        let (a, lda) = self.given(index);
+        GemmProblem {
+            a,
+            b: self.bases.state(layer.state.weight),
+            c: self.bases.scratch(layer.values),
+            bias: self.bases.state(layer.state.bias),
+            z: layer.sums.map_or(0, |place| self.bases.scratch(place)),
+            step: self.bases.step(self.slot),
+            dropout: 0,
+            m: self.layout.capacity as u32,
+            n: layer.shape.outputs as u32,
+            k: layer.shape.inputs as u32,
+            lda: lda as u32,
+            ldb: layer.stride as u32,
+            ldc: layer.stride as u32,
+            activation: activation(self.hidden(index)),
+            pad: 0,
+        }
+    }
+
+    /// `gradient = inputs^T x delta`
+    fn weight_gradient(&self, index: usize) -> GemmProblem {
+        let layer = &self.layout.layers[index];
+        let (a, lda) = self.given(index);
+        GemmProblem {
+            a,
+            b: self.bases.scratch(layer.delta),
+            c: self.bases.scratch(layer.gradient),
+            bias: 0,
+            z: 0,
+            step: self.bases.learning(self.slot),
+            dropout: 0,
+            m: layer.shape.inputs as u32,
+            n: layer.shape.outputs as u32,
+            k: self.layout.batch as u32,
+            lda: lda as u32,
+            ldb: layer.stride as u32,
+            ldc: layer.stride as u32,
+            activation: 0,
+            pad: 0,
+        }
+    }
+
+    /// `delta below = (delta x weights^T) * activation'(sums below)`
+    fn input_gradient(&self, index: usize) -> GemmProblem {
+        let (layer, below) = (&self.layout.layers[index], &self.layout.layers[index - 1]);
+        GemmProblem {
+            a: self.bases.scratch(layer.delta),
+            b: self.bases.state(layer.state.weight),
+            c: self.bases.scratch(below.delta),
+            bias: 0,
+            // ReLU gives something above zero exactly where its derivative is one.
+            z: self.bases.scratch(below.sums.unwrap_or(below.values)),
+            step: self.bases.learning(self.slot),
+            dropout: 0,
+            m: self.layout.batch as u32,
+            n: layer.shape.inputs as u32,
+            k: layer.shape.outputs as u32,
+            lda: layer.stride as u32,
+            ldb: layer.stride as u32,
+            ldc: below.stride as u32,
+            activation: activation(self.hidden(index - 1)),
+            pad: 0,
+        }
+    }
+}
+
+/// The products' number of an activation; 0 for the logits.
+fn activation(hidden: Option<&Hidden>) -> u32 {
+    match hidden.map(|hidden| hidden.activation) {
+        None => 0,
+        Some(Activation::Relu) => 1,
+        Some(Activation::Tanh) => 2,
+        Some(Activation::Sigmoid) => 3,
+        Some(Activation::Gelu) => 4,
+    }
+}
