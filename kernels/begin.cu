@@ -12,6 +12,7 @@
 // Cost: 4 bytes read a row (12 when scoring), 176 bytes a trial; two Philox blocks a trial and epoch.
 // registers: at most 40
 
+#include "layout.cuh"
 #include "shuffle.cuh"
 #include "trial.cuh"
 
@@ -103,3 +104,31 @@ begin(const Plan *plans, const Command *commands, Clock *clocks, const Data *dat
     if (clock.phase == IDLE) start_epoch(plan, commands[blockIdx.x], clock);
     open_step(plan, *data, clock);
 }
+
+// How the structs lie in memory, to be compared with the host's.
+extern "C" __device__ const unsigned int Command_layout[] = {
+    sizeof(Command), offsetof(Command, epoch), offsetof(Command, learning_rate)};
+extern "C" __device__ const unsigned int Clock_layout[] = {
+    sizeof(Clock), offsetof(Clock, step), offsetof(Clock, learning),
+    offsetof(Clock, phase), offsetof(Clock, first),
+    offsetof(Clock, finished), offsetof(Clock, wrong),
+    offsetof(Clock, learning_rate), offsetof(Clock, pad),
+    offsetof(Clock, train_loss), offsetof(Clock, validation_loss),
+    offsetof(Clock, keys)};
+extern "C" __device__ const unsigned int Plan_layout[] = {
+    sizeof(Plan), offsetof(Plan, seed), offsetof(Plan, inputs),
+    offsetof(Plan, labels), offsetof(Plan, logits), offsetof(Plan, delta),
+    offsetof(Plan, losses), offsetof(Plan, predicted),
+    offsetof(Plan, input_stride), offsetof(Plan, class_stride),
+    offsetof(Plan, batch), offsetof(Plan, capacity),
+    offsetof(Plan, shuffled), offsetof(Plan, shuffle_trial),
+    offsetof(Plan, momentum), offsetof(Plan, weight_decay),
+    offsetof(Plan, smoothing), offsetof(Plan, nesterov)};
+extern "C" __device__ const unsigned int Samples_layout[] = {
+    sizeof(Samples), offsetof(Samples, pixels), offsetof(Samples, labels),
+    offsetof(Samples, count), offsetof(Samples, pad)};
+extern "C" __device__ const unsigned int Data_layout[] = {
+    sizeof(Data), offsetof(Data, training), offsetof(Data, validation),
+    offsetof(Data, inputs), offsetof(Data, classes)};
+extern "C" __device__ const unsigned int Tile_layout[] = {
+    sizeof(Tile), offsetof(Tile, of), offsetof(Tile, first)};

@@ -9,6 +9,7 @@
 // Cost: once an array; a Philox block (about 100 integer operations) and 16 bytes, not coalesced, a thread.
 // registers: at most 40
 
+#include "layout.cuh"
 #include "philox.cuh"
 #include "trial.cuh"
 
@@ -40,3 +41,10 @@ init(const InitTensor *tensors, const Tile *tiles)
         tensor.values[(size_t)input * tensor.stride + output] = (2.0f * unit_float(words[i]) - 1.0f) * tensor.bound;
     }
 }
+
+// How the struct lies in memory, to be compared with the host's.
+extern "C" __device__ const unsigned int InitTensor_layout[] = {
+    sizeof(InitTensor), offsetof(InitTensor, seed), offsetof(InitTensor, values),
+    offsetof(InitTensor, trial), offsetof(InitTensor, purpose),
+    offsetof(InitTensor, inputs), offsetof(InitTensor, outputs),
+    offsetof(InitTensor, stride), offsetof(InitTensor, bound)};

@@ -11,6 +11,7 @@
 // Cost a weight: 12 bytes (20 with momentum), 2 to 8 flops: bound by memory.
 // registers: at most 48
 
+#include "layout.cuh"
 #include "trial.cuh"
 
 #define SGD_THREADS 256
@@ -98,3 +99,10 @@ sgd(const Plan *plans, const Clock *clocks, const SgdTensor *tensors, const Tile
     else
         step_biases(tensor, rule, tile.first, clock.learning.rows);
 }
+
+// How the struct lies in memory, to be compared with the host's.
+extern "C" __device__ const unsigned int SgdTensor_layout[] = {
+    sizeof(SgdTensor), offsetof(SgdTensor, values), offsetof(SgdTensor, velocity),
+    offsetof(SgdTensor, gradient), offsetof(SgdTensor, trial),
+    offsetof(SgdTensor, count), offsetof(SgdTensor, stride),
+    offsetof(SgdTensor, pad)};
