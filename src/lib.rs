@@ -3,7 +3,7 @@
 //! One trial's way through the rooms: [`space`] draws its config, [`model`] reads it into sizes and
 //! numbers, [`engine`] trains it with its array, [`study`] writes it down, [`report`] shows it.
 
-#![deny(unsafe_code)] // but for the one file of vector lanes, which says so
+#![deny(unsafe_code)] // but for the CPU's vector lanes and the CUDA wing's launch layer, which say so
 
 pub mod cli;
 pub mod data;

@@ -3,6 +3,7 @@
 
 pub mod cases;
 pub mod cli;
+pub mod cuda;
 pub mod reference;
 pub mod sorts;
 

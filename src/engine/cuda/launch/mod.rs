@@ -1,4 +1,30 @@
-//! Kernels as typed functions: one file an operation, its parameter structs beside it.
+//! All that is unsafe about a GPU: loading the driver and the compiler, memory, streams, launches.
+//!
+//! From the ground up: [`driver`] loads libcuda and describes GPUs, [`nvrtc`] finds and calls the
+//! compiler, [`device`] holds contexts and streams, [`memory`] buffers, [`module`] compiled kernels and
+//! the one untyped launch, [`graph`] recorded launches. Above it, one file an operation: its parameter
+//! structs and the typed functions that launch its kernels.
+//!
+//! cudarc panics where the driver's library is missing, so nothing here can be had without a
+//! [`Driver`], and that not without the library. Copying and launching functions bind the GPU's
+//! context to the calling thread; handles may go to any thread.
 
+#![allow(unsafe_code)] // the one place of it in this wing
+
+mod device;
+mod driver;
+mod error;
 pub mod gemm;
+mod graph;
+mod memory;
+mod module;
+mod nvrtc;
 pub mod trial;
+
+pub use device::{Device, Event, Stream};
+pub use driver::{Driver, Gpu, release, version};
+pub use error::CudaError;
+pub use graph::Graph;
+pub use memory::{Buffer, Pinned};
+pub use module::{Arg, DeviceStruct, Function, Module, Shape, arg, launch};
+pub use nvrtc::{Compiled, Nvrtc, Target};
