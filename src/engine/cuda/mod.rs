@@ -9,3 +9,4 @@ pub mod launch;
 pub mod layout;
 pub mod program;
 pub mod tables;
+pub mod tiles;

@@ -4,7 +4,12 @@
 //! 16 bytes; weights are `inputs x outputs`. The structs here are those of `kernels/step.cuh` and
 //! `kernels/gemm_problem.cuh`.
 
+use std::mem::offset_of;
+
 use bytemuck::{Pod, Zeroable};
+
+use super::{Buffer, CudaError, DeviceStruct, Function, Module, Shape, Stream, arg, launch};
+use crate::engine::cuda::tiles::Tile;
 
 /// A trial's step at one tick: written by the `begin` kernel, read by all others of the tick.
 #[repr(C)]
@@ -86,4 +91,164 @@ pub struct GemmTile {
     pub tile_m: u32,
     pub tile_n: u32,
     pub pad: u32,
+}
+
+impl DeviceStruct for Step {
+    const NAME: &'static str = "Step";
+    const LAYOUT: &'static [u32] = &[
+        size_of::<Step>() as u32,
+        offset_of!(Step, rows) as u32,
+        offset_of!(Step, training) as u32,
+        offset_of!(Step, before) as u32,
+    ];
+}
+
+impl DeviceStruct for Dropout {
+    const NAME: &'static str = "Dropout";
+    const LAYOUT: &'static [u32] = &[
+        size_of::<Dropout>() as u32,
+        offset_of!(Dropout, seed) as u32,
+        offset_of!(Dropout, trial) as u32,
+        offset_of!(Dropout, purpose) as u32,
+        offset_of!(Dropout, probability) as u32,
+        offset_of!(Dropout, units) as u32,
+    ];
+}
+
+impl DeviceStruct for GemmProblem {
+    const NAME: &'static str = "GemmProblem";
+    const LAYOUT: &'static [u32] = &[
+        size_of::<GemmProblem>() as u32,
+        offset_of!(GemmProblem, a) as u32,
+        offset_of!(GemmProblem, b) as u32,
+        offset_of!(GemmProblem, c) as u32,
+        offset_of!(GemmProblem, bias) as u32,
+        offset_of!(GemmProblem, z) as u32,
+        offset_of!(GemmProblem, step) as u32,
+        offset_of!(GemmProblem, dropout) as u32,
+        offset_of!(GemmProblem, m) as u32,
+        offset_of!(GemmProblem, n) as u32,
+        offset_of!(GemmProblem, k) as u32,
+        offset_of!(GemmProblem, lda) as u32,
+        offset_of!(GemmProblem, ldb) as u32,
+        offset_of!(GemmProblem, ldc) as u32,
+        offset_of!(GemmProblem, activation) as u32,
+        offset_of!(GemmProblem, pad) as u32,
+    ];
+}
+
+impl DeviceStruct for GemmTile {
+    const NAME: &'static str = "GemmTile";
+    const LAYOUT: &'static [u32] = &[
+        size_of::<GemmTile>() as u32,
+        offset_of!(GemmTile, problem) as u32,
+        offset_of!(GemmTile, tile_m) as u32,
+        offset_of!(GemmTile, tile_n) as u32,
+        offset_of!(GemmTile, pad) as u32,
+    ];
+}
+
+impl GemmProblem {
+    /// Whether the kernels may read it: they move 16 bytes at a time.
+    fn is_aligned(&self) -> bool {
+        let addresses = [self.a, self.b, self.c, self.z];
+        let strides = [self.lda, self.ldb, self.ldc];
+        addresses.iter().all(|a| a.is_multiple_of(16))
+            && strides.iter().all(|s| s.is_multiple_of(4))
+    }
+}
+
+/// The kernels of one precision: every product in every tile configuration.
+#[derive(Debug)]
+pub struct Gemm {
+    module: Module,
+}
+
+impl Gemm {
+    /// The kernels in the module of a precision's [`program`](crate::engine::cuda::tiles::Precision::program).
+    pub fn new(module: Module) -> Result<Gemm, CudaError> {
+        module.check_layout::<Step>()?;
+        module.check_layout::<Dropout>()?;
+        module.check_layout::<GemmProblem>()?;
+        module.check_layout::<GemmTile>()?;
+        Ok(Gemm { module })
+    }
+
+    /// The kernel of a product in a tile configuration.
+    pub fn function(&self, product: Product, tile: Tile) -> Result<Function, CudaError> {
+        let name = match product {
+            Product::Forward => "forward",
+            Product::WeightGradient => "weight_gradient",
+            Product::InputGradient => "input_gradient",
+        };
+        self.module.function(&format!("{name}_{}x{}", tile.m, tile.n))
+    }
+}
+
+/// One product of many trials, ready to be launched as often as wanted.
+#[derive(Debug)]
+pub struct Grouped {
+    problems: Buffer<GemmProblem>,
+    /// One a tile configuration that occurs.
+    launches: Vec<Launch>,
+}
+
+#[derive(Debug)]
+struct Launch {
+    function: Function,
+    threads: u32,
+    tiles: Buffer<GemmTile>,
+}
+
+impl Grouped {
+    /// Uploads the tables of these problems, each in the tile configuration for its shape.
+    ///
+    /// # Panics
+    /// If an address is no multiple of 16 bytes or a leading dimension none of 4 floats.
+    pub fn new(
+        gemm: &Gemm,
+        stream: &Stream,
+        product: Product,
+        problems: &[GemmProblem],
+    ) -> Result<Grouped, CudaError> {
+        Self::with_tiles(gemm, stream, product, problems, |p| Tile::of(p.m, p.n))
+    }
+
+    /// As [`Grouped::new`], in tile configurations of the caller's choice.
+    pub fn with_tiles(
+        gemm: &Gemm,
+        stream: &Stream,
+        product: Product,
+        problems: &[GemmProblem],
+        choose: impl Fn(&GemmProblem) -> Tile,
+    ) -> Result<Grouped, CudaError> {
+        let odd = problems.iter().find(|problem| !problem.is_aligned());
+        assert!(odd.is_none(), "a problem of the grouped GEMM is not aligned: {odd:?}");
+        let mut launches = Vec::new();
+        for tile in Tile::ALL {
+            let own = problems.iter().enumerate().filter(|(_, problem)| choose(problem) == tile);
+            let tiles: Vec<_> = own.flat_map(|(index, problem)| tile.cut(index, problem)).collect();
+            if !tiles.is_empty() {
+                launches.push(Launch {
+                    function: gemm.function(product, tile)?,
+                    threads: tile.threads,
+                    tiles: Buffer::from_slice(stream, &tiles)?,
+                });
+            }
+        }
+        Ok(Grouped { problems: Buffer::from_slice(stream, problems)?, launches })
+    }
+
+    /// Computes all of them. What their addresses point to must live until the stream has come past.
+    pub fn launch(&self, stream: &Stream) -> Result<(), CudaError> {
+        for Launch { function, threads, tiles } in &self.launches {
+            let addresses = [self.problems.address(), tiles.address()];
+            let shape = Shape::line(tiles.len() as u32, *threads);
+            // SAFETY: the kernel takes the addresses of two tables, which live in `self`. Every tile
+            // names a problem of the first; what the problems point to is the caller's, by the
+            // contract of their type.
+            unsafe { launch(stream, function, shape, &addresses.each_ref().map(arg)) }?;
+        }
+        Ok(())
+    }
 }

@@ -1,0 +1,167 @@
+// The skeleton of every GEMM kernel: what is the same on the ordinary cores and on the tensor cores.
+//
+// A block computes one M x N tile of C. Its warps form SLICES groups; group g sums the pieces
+// g, g + SLICES, ... of the reduced dimension, DEPTH each, through a pipeline of STAGES stages of its own
+// in shared memory. In the end the groups' sums are added in the order of their numbers, so a tile's bits
+// depend on the problem's shape alone. Large tiles have one group of many warps (barriers are the block's);
+// small ones have groups of one warp (barriers are the warp's), because a tile of 16 x 16 has too few
+// multiply-adds to occupy a multiprocessor otherwise.
+//
+// A Core multiplies two stages into a thread's sums; it has
+//   Tile, A_MOVEMENT, A_STRIDE, B_MOVEMENT, B_STRIDE   how it wants its operands in shared memory
+//   multiply(a, b)                                     adds one stage
+//   put(sums)                                          writes the warp's WARP_M x WARP_N sums, row-major,
+//                                                      Tile::SUMS_STRIDE apart
+#pragma once
+#include "gemm_copy.cuh"
+#include "gemm_epilogue.cuh"
+#include "layout.cuh"
+
+// What the host checks its own structs against when it loads a module.
+extern "C" __device__ const unsigned int Step_layout[] = {sizeof(Step), offsetof(Step, rows),
+                                                          offsetof(Step, training), offsetof(Step, before)};
+extern "C" __device__ const unsigned int Dropout_layout[] = {
+    sizeof(Dropout),          offsetof(Dropout, seed),        offsetof(Dropout, trial),
+    offsetof(Dropout, purpose), offsetof(Dropout, probability), offsetof(Dropout, units)};
+extern "C" __device__ const unsigned int GemmProblem_layout[] = {
+    sizeof(GemmProblem),      offsetof(GemmProblem, a),    offsetof(GemmProblem, b),
+    offsetof(GemmProblem, c),   offsetof(GemmProblem, bias), offsetof(GemmProblem, z),
+    offsetof(GemmProblem, step), offsetof(GemmProblem, dropout), offsetof(GemmProblem, m),
+    offsetof(GemmProblem, n),   offsetof(GemmProblem, k),    offsetof(GemmProblem, lda),
+    offsetof(GemmProblem, ldb), offsetof(GemmProblem, ldc),  offsetof(GemmProblem, activation),
+    offsetof(GemmProblem, pad)};
+extern "C" __device__ const unsigned int GemmTile_layout[] = {
+    sizeof(GemmTile), offsetof(GemmTile, problem), offsetof(GemmTile, tile_m), offsetof(GemmTile, tile_n),
+    offsetof(GemmTile, pad)};
+
+template <int M_, int N_, int DEPTH_, int STAGES_, int WARPS_M_, int WARPS_N_, int SLICES_> struct Tile {
+    static constexpr int M = M_, N = N_, DEPTH = DEPTH_, STAGES = ASYNC_COPY ? STAGES_ : 2;
+    static constexpr int WARPS_M = WARPS_M_, WARPS_N = WARPS_N_, SLICES = SLICES_;
+    static constexpr int WARP_M = M / WARPS_M, WARP_N = N / WARPS_N;
+    static constexpr int GROUP = 32 * WARPS_M * WARPS_N;  // threads of a slice
+    static constexpr int THREADS = GROUP * SLICES;
+    static constexpr int SUMS_STRIDE = N + 4;
+    static_assert(SLICES == 1 || GROUP == 32, "a barrier is the block's or the warp's");
+};
+
+template <class T> __device__ inline void group_barrier()
+{
+    if (T::SLICES == 1)
+        __syncthreads();
+    else
+        __syncwarp();
+}
+
+// Adds a group's pieces of k into its core's sums.
+template <class Core, class A, class B>
+__device__ inline void sum_pieces(Core &core, A &a, B &b, float *stages, unsigned int slice, unsigned int k)
+{
+    using T = typename Core::Tile;
+    constexpr int STAGE = A::FLOATS + B::FLOATS;
+    const unsigned int all = (k + T::DEPTH - 1) / T::DEPTH;
+    const unsigned int pieces = all > slice ? (all - slice + T::SLICES - 1) / T::SLICES : 0;
+    auto fetch = [&](unsigned int piece, float *stage) {
+        const unsigned int first = (slice + piece * T::SLICES) * T::DEPTH;
+        a.fetch(stage, first, k);
+        b.fetch(stage + A::FLOATS, first, k);
+    };
+#if ASYNC_COPY
+    // One commit a piece, existing or not: so the count of those under way is always the same.
+#pragma unroll
+    for (int piece = 0; piece < T::STAGES - 1; piece++) {
+        if (piece < pieces) fetch(piece, stages + piece * STAGE);
+        asm volatile("cp.async.commit_group;" ::: "memory");
+    }
+#pragma unroll 1
+    for (unsigned int piece = 0; piece < pieces; piece++) {
+        asm volatile("cp.async.wait_group %0;" ::"n"(T::STAGES - 2) : "memory");
+        // Now this piece is here for all, and all are done with the stage that is written next.
+        group_barrier<T>();
+        if (piece + T::STAGES - 1 < pieces) 
+            fetch(piece + T::STAGES - 1, stages + (piece + T::STAGES - 1) % T::STAGES * STAGE);
+        asm volatile("cp.async.commit_group;" ::: "memory");
+        const float *stage = stages + piece % T::STAGES * STAGE;
+        core.multiply(stage, stage + A::FLOATS);
+    }
+    asm volatile("cp.async.wait_group 0;" ::: "memory");
+#else
+    if (pieces > 0) {
+        fetch(0, stages);
+        a.put(stages);
+        b.put(stages + A::FLOATS);
+    }
+    group_barrier<T>();
+#pragma unroll 1
+    for (unsigned int piece = 0; piece < pieces; piece++) {
+        const float *stage = stages + piece % 2 * STAGE;
+        float *next = stages + (piece + 1) % 2 * STAGE;
+        const bool more = piece + 1 < pieces;
+        if (more) fetch(piece + 1, next);
+        core.multiply(stage, stage + A::FLOATS);
+        if (more) {
+            a.put(next);
+            b.put(next + A::FLOATS);
+        }
+        group_barrier<T>();
+    }
+#endif
+}
+
+template <Product PRODUCT, class Core>
+__device__ inline void gemm(const GemmProblem *__restrict__ problems, const GemmTile *__restrict__ tiles)
+{
+    using T = typename Core::Tile;
+    using A = Copier<Core::A_MOVEMENT, T::M, T::DEPTH, Core::A_STRIDE, T::GROUP>;
+    using B = Copier<Core::B_MOVEMENT, T::N, T::DEPTH, Core::B_STRIDE, T::GROUP>;
+    constexpr int PIPELINE = T::SLICES * T::STAGES * (A::FLOATS + B::FLOATS);
+    constexpr int SUMS = T::SLICES * T::WARP_M * T::SUMS_STRIDE;
+    __shared__ float4 shared[(PIPELINE > SUMS ? PIPELINE : SUMS) / 4];
+    float *const memory = (float *)shared;
+
+    const GemmTile tile = tiles[blockIdx.x];
+    const GemmProblem &problem = problems[tile.problem];
+    unsigned int m = problem.m, k = problem.k;
+    if (problem.step) {
+        const unsigned int rows = problem.step->rows;
+        if (rows == 0) return;
+        if (PRODUCT == WEIGHT_GRADIENT)
+            k = min(k, rows);
+        else
+            m = min(m, rows);
+    }
+    const unsigned int first_m = tile.tile_m * T::M, first_n = tile.tile_n * T::N, n = problem.n;
+    if (first_m >= m || first_n >= n) return;
+
+    const unsigned int slice = threadIdx.x / T::GROUP, thread = threadIdx.x % T::GROUP;
+    const unsigned int warp = thread / 32, warp_m = warp / T::WARPS_N, warp_n = warp % T::WARPS_N;
+    Core core(warp_m * T::WARP_M, warp_n * T::WARP_N, thread % 32);
+    {
+        A a(problem.a, problem.lda, first_m, m, thread);
+        B b(problem.b, problem.ldb, first_n, n, thread);
+        sum_pieces(core, a, b, memory + slice * T::STAGES * (A::FLOATS + B::FLOATS), slice, k);
+    }
+
+    // One row of warps after another puts its sums into shared memory, from where all threads take them in
+    // whole rows: a store is 16 bytes a thread and the epilogue's code stands here once.
+#pragma unroll 1
+    for (unsigned int turn = 0; turn < T::WARPS_M; turn++) {
+        __syncthreads();
+        if (warp_m == turn) core.put(memory + slice * T::WARP_M * T::SUMS_STRIDE + warp_n * T::WARP_N);
+        __syncthreads();
+#pragma unroll 1
+        for (unsigned int quad = threadIdx.x; quad < T::WARP_M * T::N / 4; quad += T::THREADS) {
+            const unsigned int row = quad / (T::N / 4), column = quad % (T::N / 4) * 4;
+            if (first_m + turn * T::WARP_M + row >= m || first_n + column >= n) continue;
+            float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll
+            for (int s = 0; s < T::SLICES; s++) {
+                const float4 part = *(const float4 *)(memory + (s * T::WARP_M + row) * T::SUMS_STRIDE + column);
+                sum.x += part.x;
+                sum.y += part.y;
+                sum.z += part.z;
+                sum.w += part.w;
+            }
+            finish<PRODUCT>(problem, first_m + turn * T::WARP_M + row, first_n + column, sum);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Which tile of C a block of the grouped GEMM computes: chosen by a problem's own shape, never by the
+//! problems beside it, for the tile decides the order of additions and so the bits of a trial.
+
+use super::launch::gemm::{GemmProblem, GemmTile};
+
+/// How the products are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// On the ordinary cores, in FP32.
+    Fp32,
+    /// On the tensor cores, operands rounded to TF32 (10 bits of significand).
+    Tf32,
+    /// On the tensor cores, operands as sums of two TF32 values: FP32-like accuracy.
+    Tf32x3,
+}
+
+impl Precision {
+    pub const ALL: [Precision; 3] = [Precision::Fp32, Precision::Tf32, Precision::Tf32x3];
+
+    /// The kernel file of this precision.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Precision::Fp32 => "gemm_fp32.cu",
+            Precision::Tf32 => "gemm_tf32.cu",
+            Precision::Tf32x3 => "gemm_3xtf32.cu",
+        }
+    }
+
+    /// The least compute capability that has what it needs, as `major * 10 + minor`.
+    pub const fn least_capability(self) -> u32 {
+        match self {
+            Precision::Fp32 => 75,
+            Precision::Tf32 | Precision::Tf32x3 => 80,
+        }
+    }
+}
+
+/// A tile configuration of the kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tile {
+    pub m: u32,
+    pub n: u32,
+    /// Of a block.
+    pub threads: u32,
+}
+
+const fn tile(m: u32, n: u32, threads: u32) -> Tile {
+    Tile { m, n, threads }
+}
+
+impl Tile {
+    /// Every configuration that `kernels/gemm_*.cu` has, the largest first.
+    pub const ALL: [Tile; 6] = [
+        tile(128, 128, 256),
+        tile(64, 64, 128),
+        tile(32, 32, 128),
+        tile(64, 16, 128),
+        tile(16, 64, 128),
+        tile(16, 16, 256),
+    ];
+
+    /// The configuration for a C of so many rows and columns.
+    ///
+    /// By hand estimate for an H200, to be replaced by measurements: a 32 x 32 tile needs 32 bytes a
+    /// cycle and multiprocessor from the second-level cache, which has about 24 to give; 64 x 64 needs
+    /// 16 and 128 x 128 needs 8, but they leave multiprocessors idle where C has few of them.
+    pub fn of(m: u32, n: u32) -> Tile {
+        let blocks = |tile: u32| u64::from(m.div_ceil(tile)) * u64::from(n.div_ceil(tile));
+        let [huge, large, medium, tall, wide, small] = Tile::ALL;
+        match (m, n) {
+            (..=64, ..=16) | (..=16, ..=64) => small,
+            (_, ..=16) => tall,
+            (..=16, _) => wide,
+            _ if blocks(huge.m) >= 128 => huge,
+            _ if blocks(large.m) >= 32 => large,
+            _ => medium,
+        }
+    }
+
+    /// The work of the blocks that compute the C of the problem at `index` of a table.
+    ///
+    /// In bands of eight tile rows, column by column: blocks that run together read the same few
+    /// tiles of A and B from the second-level cache.
+    pub fn cut(self, index: usize, problem: &GemmProblem) -> Vec<GemmTile> {
+        const BAND: u32 = 8;
+        let (rows, columns) = (problem.m.div_ceil(self.m), problem.n.div_ceil(self.n));
+        let mut tiles = Vec::with_capacity(rows as usize * columns as usize);
+        for band in (0..rows).step_by(BAND as usize) {
+            for tile_n in 0..columns {
+                let rows = band..rows.min(band + BAND);
+                let of = |tile_m| GemmTile { problem: index as u32, tile_m, tile_n, pad: 0 };
+                tiles.extend(rows.map(of));
+            }
+        }
+        tiles
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tile_of_c_is_computed_by_exactly_one_block() {
+        for tile in Tile::ALL {
+            for (m, n) in [(1, 1), (16, 17), (1000, 10), (129, 2049), (0, 5)] {
+                let problem = GemmProblem { m, n, ..GemmProblem::default() };
+                let mut places: Vec<_> =
+                    tile.cut(3, &problem).iter().map(|t| (t.problem, t.tile_m, t.tile_n)).collect();
+                places.sort_unstable();
+                let rows = 0..m.div_ceil(tile.m);
+                let all = rows.flat_map(|i| (0..n.div_ceil(tile.n)).map(move |j| (3, i, j)));
+                assert!(places.into_iter().eq(all), "{m} x {n} in {tile:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn thin_products_get_thin_tiles_and_large_ones_large_tiles() {
+        let chosen = |m, n| (Tile::of(m, n).m, Tile::of(m, n).n);
+        assert_eq!(chosen(16, 10), (16, 16));
+        assert_eq!(chosen(784, 10), (64, 16));
+        assert_eq!(chosen(16, 512), (16, 64));
+        assert_eq!(chosen(64, 256), (32, 32));
+        assert_eq!(chosen(256, 512), (64, 64));
+        assert_eq!(chosen(4096, 4096), (128, 128));
+    }
+}
