@@ -27,6 +27,13 @@ pub enum Error {
     #[error("--device {device}: this build has no CUDA engine yet; use --device cpu or auto")]
     Device { device: String },
 
+    /// A precision that an engine or GPU does not compute in.
+    #[error(
+        "--precision {precision}: {device} computes in float32 only; take --precision fp32, or --device cuda on a \
+         GPU of compute capability 8.0 or later"
+    )]
+    Precision { precision: &'static str, device: String },
+
     /// The config drawn for a trial is not the one in the study.
     #[error(
         "trial {trial} of the study is {stored}, but its space and seed give {drawn}: the file was \

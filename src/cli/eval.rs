@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use serde_json::json;
 
-use super::options::{DataArgs, DeviceArgs, PRECISION};
+use super::device::DeviceArgs;
+use super::options::DataArgs;
 use super::progress::Console;
 use crate::data::{Dataset, Split, Validation};
-use crate::engine::{Engine, Evaluation};
+use crate::engine::Evaluation;
 use crate::error::{Error, Result};
 use crate::model::Architecture;
 use crate::model::checkpoint::{self, Checkpoint};
@@ -66,7 +67,8 @@ pub fn run(mut args: Args) -> Result<()> {
     let console = Console { json: args.json, quiet: false };
     let Checkpoint { architecture, parameters, metadata } = checkpoint::load(&args.model)?;
     let trained_with = |key: &str| metadata.iter().find(|(k, _)| *k == key).map(|(_, v)| v.clone());
-    let engine = args.device.engine()?;
+    let chosen = args.device.choose()?;
+    let (engine, precision) = (&*chosen.engine, chosen.precision.name());
     let validation = args.validation.or_else(|| trained_with("validation"));
     let validation: Validation = validation.as_deref().unwrap_or("holdout").parse()?;
     args.data.data = args.data.data.or_else(|| trained_with("data"));
@@ -99,7 +101,8 @@ pub fn run(mut args: Args) -> Result<()> {
         "loss": result.loss,
         "confusion": result.confusion.chunks(architecture.classes).collect::<Vec<_>>(),
         "device": device,
-        "precision": PRECISION,
+        "device_choice": chosen.why,
+        "precision": precision,
         "note": note,
     }))?;
     console.line(&format!(
@@ -109,7 +112,7 @@ pub fn run(mut args: Args) -> Result<()> {
         result.samples,
         result.loss
     ))?;
-    console.line(&format!("on {name}, {} samples, {device}, {PRECISION}", args.split.name()))?;
+    console.line(&format!("on {name}, {} samples, {device}, {precision}", args.split.name()))?;
     console.line(&confusion_table(&result, architecture.classes))?;
     match note {
         Some(note) => console.line(&format!("note: {note}")),

@@ -5,6 +5,8 @@
 
 mod completions;
 mod data;
+mod device;
+mod devices;
 mod eval;
 mod options;
 mod progress;
@@ -51,6 +53,8 @@ enum Command {
     Study(study::Args),
     /// Look at data sets
     Data(data::Args),
+    /// Show what this machine can train on, and what --device auto takes
+    Devices(devices::Args),
     /// Print a shell's completion script
     Completions(completions::Args),
 }
@@ -72,6 +76,7 @@ pub fn run(line: impl IntoIterator<Item = OsString>) -> Result<()> {
         Command::Eval(args) => eval::run(args),
         Command::Study(args) => study::run(args),
         Command::Data(args) => data::run(args),
+        Command::Devices(args) => devices::run(args),
         Command::Completions(args) => completions::run(args),
     }
 }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serde_json::{Map, Value as Json, json};
 
+use super::device::Chosen;
 use crate::data::{self, Source, Split, Validation};
-use crate::engine::cpu::CpuEngine;
-use crate::engine::{Engine, ShuffleMode, Task};
+use crate::engine::{ShuffleMode, Task};
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Defaults, Init, Parameters, checkpoint};
 use crate::space::{Config, Distribution, Space};
@@ -34,46 +34,6 @@ impl DataArgs {
     pub fn request(self) -> Result<data::Request> {
         let source = self.data.map(|text| text.parse::<Source>()).transpose()?;
         Ok(data::Request { source, data_dir: self.data_dir })
-    }
-}
-
-/// Where the arithmetic is done.
-#[derive(Clone, Debug, clap::Args)]
-pub struct DeviceArgs {
-    /// The device to train on
-    #[arg(long, value_enum, default_value = "auto")]
-    pub device: Device,
-
-    /// Threads of the CPU engine; no number of any trial depends on it [default: all cores]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Device {
-    Auto,
-    Cpu,
-    Cuda,
-}
-
-impl DeviceArgs {
-    pub fn engine(&self) -> Result<CpuEngine> {
-        if self.device == Device::Cuda {
-            return Err(Error::Device { device: "cuda".to_owned() });
-        }
-        if self.threads == Some(0) {
-            return Err(refuse("--threads", 0, "at least 1", "leave it out to use all cores"));
-        }
-        CpuEngine::new(self.threads)
-    }
-
-    /// The line that says what was taken, and why where the user left that open.
-    pub fn choice(&self, engine: &dyn Engine) -> String {
-        let why = match self.device {
-            Device::Auto => " (--device auto: this build has no CUDA engine yet)",
-            Device::Cpu | Device::Cuda => "",
-        };
-        format!("device: {}{why}", engine.device())
     }
 }
 
@@ -127,16 +87,15 @@ pub struct Setting {
     pub task: Task,
     pub defaults: Defaults,
     pub validation: Validation,
+    /// Engine and precision, which a trial's numbers depend on: `cpu float32`.
+    pub arithmetic: String,
     /// Set when the default data set could not be had: which was taken, and why.
     pub note: Option<String>,
 }
 
-/// The engine's precision, part of what a trial's numbers depend on.
-pub const PRECISION: &str = "float32";
-
 impl TaskArgs {
     /// Checks the options before anything is loaded, then loads the data.
-    pub fn resolve(self, data: DataArgs) -> Result<Setting> {
+    pub fn resolve(self, data: DataArgs, chosen: &Chosen) -> Result<Setting> {
         if self.batch_size == 0 {
             return Err(refuse("--batch-size", 0, "at least 1", "16 is the default"));
         }
@@ -154,7 +113,9 @@ impl TaskArgs {
         };
         let (epochs, batch_size) = (self.epochs, self.batch_size);
         let defaults = Defaults { epochs, batch_size, init, ..Defaults::default() };
-        Ok(Setting { task: Task { split, seed: self.seed, shuffle }, defaults, validation, note })
+        let task = Task { split, seed: self.seed, shuffle };
+        let arithmetic = chosen.arithmetic();
+        Ok(Setting { task, defaults, validation, arithmetic, note })
     }
 }
 
@@ -182,7 +143,7 @@ impl Setting {
             ("validation", json!(self.validation.to_string())),
             ("data", json!(data.name)),
             ("data_fingerprint", json!(data.fingerprint)),
-            ("engine", json!(format!("cpu {PRECISION}"))),
+            ("engine", json!(self.arithmetic)),
         ];
         settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
@@ -197,10 +158,10 @@ impl Setting {
     }
 
     /// The conditions of a result, for people.
-    pub fn conditions(&self, device: &str, batch: &Json) -> String {
+    pub fn conditions(&self, device: &str, precision: &str, batch: &Json) -> String {
         let batch = batch.as_str().map_or(batch.to_string(), str::to_owned);
         format!(
-            "{device}, {PRECISION}, {}, {} training samples, validation {}, batch {batch}, \
+            "{device}, {precision}, {}, {} training samples, validation {}, batch {batch}, \
              {} epochs, seed {}",
             self.task.split.data().name,
             self.task.split.training().len(),

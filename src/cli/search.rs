@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use twox_hash::xxhash3_128::Hasher;
 
-use super::options::{self, DataArgs, DeviceArgs, Setting, TaskArgs, refuse};
+use super::device::{Chosen, DeviceArgs};
+use super::options::{self, DataArgs, Setting, TaskArgs, refuse};
 use super::progress::{Announcer, Console, config_words};
 use super::{remark, signal};
-use crate::engine::Engine;
 use crate::error::Result;
 use crate::model;
 use crate::search::{self, Best, End, Outcome, Plan, Random};
@@ -167,9 +167,8 @@ fn time_limit(seconds: f64) -> Result<Duration> {
 pub fn run(args: Args) -> Result<()> {
     let settings = args.resolve()?;
     let console = settings.console;
-    let engine = settings.device.engine()?;
-    let choice = settings.device.choice(&engine);
-    let setting = settings.task.resolve(settings.data)?;
+    let chosen = settings.device.choose()?;
+    let setting = settings.task.resolve(settings.data, &chosen)?;
     let header = Header {
         name: STUDY_NAME.to_owned(),
         space: settings.space.clone(),
@@ -193,11 +192,12 @@ pub fn run(args: Args) -> Result<()> {
         want_model: settings.save_model.is_some(),
         interrupt: signal::interrupt()?,
     };
+    let engine = &*chosen.engine;
     let (device, space) = (engine.device(), &header.space);
-    let view = View { console, device, setting: &setting, space, path: &path };
-    view.opening(&plan, &study, &choice)?;
+    let view = View { console, device, chosen: &chosen, setting: &setting, space, path: &path };
+    view.opening(&plan, &study)?;
     let mut announcer = Announcer::new(console);
-    let outcome = search::run(&plan, &engine, &setting.task, &mut study, &mut announcer)?;
+    let outcome = search::run(&plan, engine, &setting.task, &mut study, &mut announcer)?;
     announcer.done();
     let saved = save(settings.save_model.as_deref(), &setting, &outcome, &study)?;
     view.closing(&plan, &study, &outcome, saved)
@@ -230,6 +230,7 @@ fn save<'a>(
 struct View<'a> {
     console: Console,
     device: String,
+    chosen: &'a Chosen,
     setting: &'a Setting,
     space: &'a Space,
     path: &'a Path,
@@ -237,15 +238,19 @@ struct View<'a> {
 
 impl View<'_> {
     fn conditions(&self) -> String {
-        self.setting.conditions(&self.device, &self.setting.batch(self.space))
+        self.setting.conditions(
+            &self.device,
+            self.chosen.precision.name(),
+            &self.setting.batch(self.space),
+        )
     }
 
-    fn opening(&self, plan: &Plan, study: &Study, choice: &str) -> Result<()> {
+    fn opening(&self, plan: &Plan, study: &Study) -> Result<()> {
         let (trials, path) = (plan.trials, self.path.display());
         let spaces = self.space.parameters().iter();
         let space: Vec<String> = spaces.map(|p| format!("{}={}", p.name, p.distribution)).collect();
         self.console.line(&format!("search: {trials} trials of {}", space.join(" ")))?;
-        self.console.line(choice)?;
+        self.console.line(&self.chosen.line())?;
         let below = study.trials().iter().filter(|trial| trial.number < trials);
         match below.filter(|trial| trial.state != State::Running).count() {
             0 => Ok(()),
@@ -310,7 +315,8 @@ impl View<'_> {
             "trial_epochs": outcome.trial_epochs,
             "seconds": outcome.seconds,
             "device": self.device,
-            "precision": options::PRECISION,
+            "device_choice": self.chosen.why,
+            "precision": self.chosen.precision.name(),
             "data": task.split.data().name,
             "training_samples": task.split.training().len(),
             "validation": self.setting.validation.to_string(),

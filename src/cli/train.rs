@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json, json};
 
-use super::options::{self, DataArgs, DeviceArgs, Initial, Setting, Shuffle, TaskArgs, refuse};
+use super::device::{Chosen, DeviceArgs};
+use super::options::{self, DataArgs, Initial, Setting, Shuffle, TaskArgs, refuse};
 use super::progress::{Console, config_words};
 use super::{remark, signal};
-use crate::engine::{Engine, Trial};
+use crate::engine::Trial;
 use crate::error::{Error, Result};
 use crate::model::{self, Recipe};
 use crate::search::{News, Trained, train_one};
@@ -90,12 +91,15 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(path) = &args.save_model {
         options::check_saveable(path)?;
     }
-    let engine = args.device.engine()?;
-    let (device, choice) = (engine.device(), args.device.choice(&engine));
+    let chosen = args.device.choose()?;
+    let (engine, precision) = (&*chosen.engine, chosen.precision.name());
     let number = args.trial.unwrap_or(0);
     let run = match &args.study {
-        Some(path) => replay(path, number, args.data)?,
-        None => fresh(args.space.as_deref(), &args.params, number, args.task, args.data)?,
+        Some(path) => replay(path, number, args.data.clone(), &chosen)?,
+        None => {
+            let Args { space, params, task, data, .. } = &args;
+            fresh(space.as_deref(), params, number, task.clone(), data.clone(), &chosen)?
+        }
     };
     let Run { setting, config, number, recorded } = &run;
     let data = setting.task.split.data();
@@ -103,13 +107,14 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(note) = &setting.note {
         console.result(&format!("note: {note}"))?;
     }
-    let conditions = setting.conditions(&device, &json!(recipe.hyperparameters.batch_size));
+    let conditions =
+        setting.conditions(&engine.device(), precision, &json!(recipe.hyperparameters.batch_size));
     console.line(&format!("trial {number}: {}", config_words(config)))?;
-    console.line(&choice)?;
+    console.line(&chosen.line())?;
     let architecture = recipe.architecture.clone();
     let trial = Trial { number: *number, recipe };
     let interrupt = signal::interrupt()?;
-    let trained = train_one(&engine, &setting.task, trial, interrupt, |news| match news {
+    let trained = train_one(engine, &setting.task, trial, interrupt, |news| match news {
         News::Epoch(epoch, seconds) => {
             console.object(&epoch_object(epoch, seconds))?;
             console.line(&epoch_line(epoch, seconds))
@@ -139,8 +144,9 @@ pub fn run(args: Args) -> Result<()> {
         "params": config,
         "epochs": epochs.len(),
         "seconds": seconds,
-        "device": device,
-        "precision": options::PRECISION,
+        "device": engine.device(),
+        "device_choice": chosen.why,
+        "precision": precision,
         "data": data.name,
         "validation": setting.validation.to_string(),
         "seed": setting.task.seed,
@@ -166,6 +172,7 @@ fn fresh(
     number: u32,
     task: TaskArgs,
     data: DataArgs,
+    chosen: &Chosen,
 ) -> Result<Run> {
     if task.epochs == 0 {
         return Err(refuse("--epochs", 0, "at least 1", "8 is the default"));
@@ -173,13 +180,13 @@ fn fresh(
     let space = options::space(file, params, DEFAULT_PARAM)?;
     options::fixed(&space)?;
     model::check_space(&space)?;
-    let setting = task.resolve(data)?;
+    let setting = task.resolve(data, chosen)?;
     let config = space.sample(setting.task.seed, number);
     Ok(Run { setting, config, number, recorded: None })
 }
 
 /// A trial of a study, under the study's settings.
-fn replay(path: &Path, number: u32, data: DataArgs) -> Result<Run> {
+fn replay(path: &Path, number: u32, data: DataArgs, chosen: &Chosen) -> Result<Run> {
     let study = Study::read(path)?;
     let refusal = |reason: String| Error::CannotReplay { path: path.to_owned(), number, reason };
     let trial = study.trials().iter().find(|trial| trial.number == number);
@@ -193,7 +200,7 @@ fn replay(path: &Path, number: u32, data: DataArgs) -> Result<Run> {
     let task = stored_task(header)
         .ok_or_else(|| refusal("its settings are not those of this version".to_owned()))?;
     let named = header.settings.get("data").and_then(Json::as_str).map(str::to_owned);
-    let setting = task.resolve(DataArgs { data: data.data.or(named), ..data })?;
+    let setting = task.resolve(DataArgs { data: data.data.or(named), ..data }, chosen)?;
     let differs = setting
         .stored()
         .into_iter()

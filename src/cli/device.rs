@@ -1,0 +1,150 @@
+//! `--device` and `--precision`: where the arithmetic is done, and which engine that makes.
+
+use std::str::FromStr;
+
+use clap::ValueEnum;
+
+use super::options::refuse;
+use crate::engine::Engine;
+use crate::engine::cpu::CpuEngine;
+use crate::engine::cuda::discover::Survey;
+use crate::error::{Error, Result};
+
+/// Where the arithmetic is done.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DeviceArgs {
+    /// The device to train on: auto, cpu, cuda (all GPUs) or cuda:N (see `warpsweep devices`)
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: Device,
+
+    /// How products are computed; tf32 and 3xtf32 are for GPUs of compute capability 8.0 and later
+    #[arg(long, value_enum, default_value = "fp32")]
+    pub precision: Precision,
+
+    /// Threads of the CPU engine; no number of any trial depends on it [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    Auto,
+    Cpu,
+    /// All GPUs, or the one of this ordinal.
+    Cuda(Option<usize>),
+}
+
+impl FromStr for Device {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Device, Self::Err> {
+        let of_number =
+            |number: &str| number.parse().ok().map(|ordinal| Device::Cuda(Some(ordinal)));
+        match text {
+            "auto" => Ok(Device::Auto),
+            "cpu" => Ok(Device::Cpu),
+            "cuda" => Ok(Device::Cuda(None)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(of_number)
+                .ok_or("expected auto, cpu, cuda or cuda:N, such as cuda:0"),
+        }
+    }
+}
+
+/// How products are computed. All else is float32 everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// float32
+    Fp32,
+    /// Tensor cores, factors rounded to 10 bits: fast, errors near 1e-3
+    Tf32,
+    /// Tensor cores, each factor as two of TF32: accuracy near float32's
+    #[value(name = "3xtf32")]
+    Tf32x3,
+}
+
+impl Precision {
+    /// As it is shown and recorded.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::Fp32 => "float32",
+            Precision::Tf32 => "tf32",
+            Precision::Tf32x3 => "3xtf32",
+        }
+    }
+
+    fn option(self) -> &'static str {
+        match self {
+            Precision::Fp32 => "fp32",
+            other => other.name(),
+        }
+    }
+}
+
+/// What was taken.
+pub struct Chosen {
+    pub engine: Box<dyn Engine + Sync>,
+    pub precision: Precision,
+    /// The engine's family: `cpu` or `cuda`.
+    family: &'static str,
+    /// Why, where the user left it open.
+    pub why: Option<String>,
+}
+
+impl Chosen {
+    /// What the numbers of a trial depend on: the same on every device of the family.
+    pub fn arithmetic(&self) -> String {
+        format!("{} {}", self.family, self.precision.name())
+    }
+
+    /// The line that says what was taken, and why where the user left that open.
+    pub fn line(&self) -> String {
+        let why = self.why.as_ref().map_or(String::new(), |why| format!(" (--device auto: {why})"));
+        format!("device: {}{why}", self.engine.device())
+    }
+}
+
+impl DeviceArgs {
+    /// The engine that was asked for; with `auto` all usable GPUs, else the CPU, and why.
+    ///
+    /// # Errors
+    /// A device that is not here, or a precision that it does not have: never another one instead.
+    pub fn choose(&self) -> Result<Chosen> {
+        if self.threads == Some(0) {
+            return Err(refuse("--threads", 0, "at least 1", "leave it out to use all cores"));
+        }
+        match self.device {
+            Device::Cpu => self.cpu(None),
+            Device::Cuda(ordinal) => self.cuda(ordinal),
+            Device::Auto => self.cpu(Some(why_not_cuda(&Survey::take()))),
+        }
+    }
+
+    fn cpu(&self, why: Option<String>) -> Result<Chosen> {
+        if self.precision != Precision::Fp32 {
+            let (precision, device) = (self.precision.option(), "the CPU engine".to_owned());
+            return Err(Error::Precision { precision, device });
+        }
+        let engine = Box::new(CpuEngine::new(self.threads)?);
+        Ok(Chosen { engine, precision: self.precision, family: "cpu", why })
+    }
+
+    fn cuda(&self, ordinal: Option<usize>) -> Result<Chosen> {
+        let device = ordinal.map_or("cuda".to_owned(), |ordinal| format!("cuda:{ordinal}"));
+        Err(Error::Device { device })
+    }
+}
+
+/// Why `auto` does not take a GPU.
+pub fn why_not_cuda(survey: &Survey) -> String {
+    match survey.usable() {
+        Ok(_) => "this build has no CUDA engine yet".to_owned(),
+        Err(reason) => first_clause(&reason),
+    }
+}
+
+/// What is wrong without what to do: who says `auto` need do nothing.
+fn first_clause(reason: &str) -> String {
+    reason.split("; ").next().unwrap_or(reason).to_owned()
+}

@@ -1,0 +1,70 @@
+//! What of CUDA is on this machine, and whether the CUDA engine can use it.
+
+use std::path::PathBuf;
+
+use super::launch::{CudaError, Device, Driver, Gpu, Nvrtc};
+
+/// What was found. Whatever is missing is an error in its place: a survey itself never fails.
+#[derive(Debug)]
+pub struct Survey {
+    /// The CUDA version that the driver supports, 13000 for 13.0.
+    pub version: Result<i32, CudaError>,
+    /// Every GPU that the driver shows, or why it cannot be used.
+    pub gpus: Result<Vec<Found>, CudaError>,
+    pub nvrtc: Result<Compiler, CudaError>,
+}
+
+/// A GPU, and whether the CUDA engine can use it.
+#[derive(Debug)]
+pub struct Found {
+    pub gpu: Gpu,
+    /// Free bytes of its memory, or why there is no context on it or no code for it.
+    pub usable: Result<usize, CudaError>,
+}
+
+/// The compiler of kernels that was found.
+#[derive(Debug)]
+pub struct Compiler {
+    pub version: (i32, i32),
+    pub path: PathBuf,
+}
+
+impl Survey {
+    /// Looks for the driver, its GPUs and the compiler. Makes a context on each GPU for a moment,
+    /// which takes tenths of a second and some hundred megabytes.
+    pub fn take() -> Survey {
+        let version = Driver::version_here();
+        let nvrtc = Nvrtc::load(version.as_ref().ok().copied());
+        let gpus = Driver::load().and_then(|driver| {
+            (0..driver.gpus()).map(|ordinal| found(&driver, ordinal, nvrtc.as_ref().ok())).collect()
+        });
+        let nvrtc =
+            nvrtc.map(|nvrtc| Compiler { version: nvrtc.version(), path: nvrtc.path().to_owned() });
+        Survey { version, gpus, nvrtc }
+    }
+
+    /// The ordinals of the GPUs that can be used, at least one.
+    ///
+    /// # Errors
+    /// What is missing first of all, in words.
+    pub fn usable(&self) -> Result<Vec<usize>, String> {
+        let gpus = self.gpus.as_ref().map_err(CudaError::to_string)?;
+        if let Err(error) = &self.nvrtc {
+            return Err(error.to_string());
+        }
+        let usable = gpus.iter().filter(|found| found.usable.is_ok());
+        let ordinals: Vec<usize> = usable.map(|found| found.gpu.ordinal).collect();
+        let reason = gpus.iter().find_map(|found| found.usable.as_ref().err());
+        match reason {
+            Some(error) if ordinals.is_empty() => Err(error.to_string()),
+            _ => Ok(ordinals),
+        }
+    }
+}
+
+fn found(driver: &Driver, ordinal: usize, nvrtc: Option<&Nvrtc>) -> Result<Found, CudaError> {
+    let gpu = driver.gpu(ordinal)?;
+    let code = nvrtc.map_or(Ok(()), |nvrtc| nvrtc.target(&gpu).map(|_| ()));
+    let free = || Ok(Device::new(driver, ordinal)?.memory()?.0);
+    Ok(Found { gpu, usable: code.and_then(|()| free()) })
+}
