@@ -1,8 +1,10 @@
 //! A GPU for the CUDA tests: a real one, or the simulated device that `tests/run.sh` puts in the
 //! driver's place.
 
+use warpsweep::engine::cuda::CudaEngine;
 use warpsweep::engine::cuda::compile::Compiler;
 use warpsweep::engine::cuda::launch::{CudaError, Device, Driver, Nvrtc, Stream};
+use warpsweep::engine::cuda::tiles::Precision;
 
 /// The first GPU with a stream on it, and a compiler for it.
 pub struct Gpu {
@@ -43,4 +45,10 @@ pub fn nvrtc() -> Option<Nvrtc> {
         }
         other => Some(other.expect("a compiler that works")),
     }
+}
+
+/// The CUDA engine on the first GPU; none, said aloud, where [`gpu`] says so.
+pub fn engine() -> Option<CudaEngine> {
+    gpu()?;
+    Some(CudaEngine::new(&[0], Precision::Fp32).expect("an engine on the first GPU"))
 }

@@ -6,19 +6,14 @@
 use std::mem::offset_of;
 
 use super::launch::gemm::{Dropout, GemmProblem};
-use super::launch::trial::{Clock, InitTensor, Plan, SgdTensor, Tile};
+use super::launch::init::{self, InitTensor};
+use super::launch::sgd::{self, SgdTensor};
+use super::launch::trial::{Clock, Plan, Tile};
+use super::launch::{gather, softmax_xent};
 use super::layout::{LayerPlaces, Layout};
 use crate::engine::{ShuffleMode, Trial};
 use crate::model::{Activation, Hidden, Init};
 use crate::random::Purpose;
-
-/// Rows of a `gather` block, of a `softmax_xent` block; Philox blocks of an `init` block; weights
-/// and biases of an `sgd` block: the constants of those kernels.
-const GATHER_ROWS: usize = 8;
-const XENT_ROWS: usize = 16;
-const INIT_BLOCKS: usize = 256;
-const SGD_VALUES: usize = 4096;
-const SGD_COLUMNS: usize = 32;
 
 /// Where a group's memory begins on the device.
 #[derive(Clone, Copy, Debug)]
@@ -84,8 +79,8 @@ impl Tables {
         for (slot, (trial, layout)) in trials.iter().zip(layouts).enumerate() {
             let place = Place { slot, trial, layout, bases, seed };
             tables.plans.push(place.plan(shuffle));
-            tables.gather.extend(tiles(slot, layout.capacity, GATHER_ROWS));
-            tables.xent.extend(tiles(slot, layout.capacity, XENT_ROWS));
+            tables.gather.extend(tiles(slot, layout.capacity, gather::ROWS));
+            tables.xent.extend(tiles(slot, layout.capacity, softmax_xent::ROWS));
             tables.add_tensors(&place);
             tables.add_products(&place);
         }
@@ -97,11 +92,12 @@ impl Tables {
             if place.trial.recipe.hyperparameters.init == Init::Default {
                 for tensor in place.initial(index, layer) {
                     let blocks = ((tensor.inputs * tensor.outputs) as usize).div_ceil(4);
-                    self.init.1.extend(tiles(self.init.0.len(), blocks, INIT_BLOCKS));
+                    self.init.1.extend(tiles(self.init.0.len(), blocks, init::BLOCKS));
                     self.init.0.push(tensor);
                 }
             }
-            for (tensor, size) in place.updates(layer).into_iter().zip([SGD_VALUES, SGD_COLUMNS]) {
+            for (tensor, size) in place.updates(layer).into_iter().zip([sgd::VALUES, sgd::COLUMNS])
+            {
                 self.sgd.1.extend(tiles(self.sgd.0.len(), tensor.count as usize, size));
                 self.sgd.0.push(tensor);
             }

@@ -17,6 +17,15 @@ pub enum Precision {
 impl Precision {
     pub const ALL: [Precision; 3] = [Precision::Fp32, Precision::Tf32, Precision::Tf32x3];
 
+    /// What a user calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Precision::Fp32 => "fp32",
+            Precision::Tf32 => "tf32",
+            Precision::Tf32x3 => "3xtf32",
+        }
+    }
+
     /// The kernel file of this precision.
     pub const fn program(self) -> &'static str {
         match self {

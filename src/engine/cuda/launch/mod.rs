@@ -11,14 +11,19 @@
 
 #![allow(unsafe_code)] // the one place of it in this wing
 
+pub mod begin;
 mod device;
 mod driver;
 mod error;
+pub mod gather;
 pub mod gemm;
 mod graph;
+pub mod init;
 mod memory;
 mod module;
 mod nvrtc;
+pub mod sgd;
+pub mod softmax_xent;
 pub mod trial;
 
 pub use device::{Device, Event, Stream};

@@ -2,8 +2,11 @@
 //!
 //! Addresses are of device memory; the kernels' files say what lies there.
 
+use std::mem::offset_of;
+
 use bytemuck::{Pod, Zeroable};
 
+use super::DeviceStruct;
 use super::gemm::Step;
 
 /// What the host decided last: epoch `epoch` (from 1) may be trained, at this learning rate.
@@ -12,6 +15,15 @@ use super::gemm::Step;
 pub struct Command {
     pub epoch: u32,
     pub learning_rate: f32,
+}
+
+impl DeviceStruct for Command {
+    const NAME: &'static str = "Command";
+    const LAYOUT: &'static [u32] = &[
+        size_of::<Command>() as u32,
+        offset_of!(Command, epoch) as u32,
+        offset_of!(Command, learning_rate) as u32,
+    ];
 }
 
 /// A trial's place in time; all zeros is a trial before its first epoch.
@@ -35,6 +47,24 @@ pub struct Clock {
     pub validation_loss: f64,
     /// Round keys of this epoch's shuffle.
     pub keys: [u32; 8],
+}
+
+impl DeviceStruct for Clock {
+    const NAME: &'static str = "Clock";
+    const LAYOUT: &'static [u32] = &[
+        size_of::<Clock>() as u32,
+        offset_of!(Clock, step) as u32,
+        offset_of!(Clock, learning) as u32,
+        offset_of!(Clock, phase) as u32,
+        offset_of!(Clock, first) as u32,
+        offset_of!(Clock, finished) as u32,
+        offset_of!(Clock, wrong) as u32,
+        offset_of!(Clock, learning_rate) as u32,
+        offset_of!(Clock, pad) as u32,
+        offset_of!(Clock, train_loss) as u32,
+        offset_of!(Clock, validation_loss) as u32,
+        offset_of!(Clock, keys) as u32,
+    ];
 }
 
 impl Clock {
@@ -64,6 +94,30 @@ pub struct Plan {
     pub nesterov: u32,
 }
 
+impl DeviceStruct for Plan {
+    const NAME: &'static str = "Plan";
+    const LAYOUT: &'static [u32] = &[
+        size_of::<Plan>() as u32,
+        offset_of!(Plan, seed) as u32,
+        offset_of!(Plan, inputs) as u32,
+        offset_of!(Plan, labels) as u32,
+        offset_of!(Plan, logits) as u32,
+        offset_of!(Plan, delta) as u32,
+        offset_of!(Plan, losses) as u32,
+        offset_of!(Plan, predicted) as u32,
+        offset_of!(Plan, input_stride) as u32,
+        offset_of!(Plan, class_stride) as u32,
+        offset_of!(Plan, batch) as u32,
+        offset_of!(Plan, capacity) as u32,
+        offset_of!(Plan, shuffled) as u32,
+        offset_of!(Plan, shuffle_trial) as u32,
+        offset_of!(Plan, momentum) as u32,
+        offset_of!(Plan, weight_decay) as u32,
+        offset_of!(Plan, smoothing) as u32,
+        offset_of!(Plan, nesterov) as u32,
+    ];
+}
+
 /// One part of the data set on the device: `pixels [count][inputs]` and `labels [count]`, bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -72,6 +126,17 @@ pub struct Samples {
     pub labels: u64,
     pub count: u32,
     pub pad: u32,
+}
+
+impl DeviceStruct for Samples {
+    const NAME: &'static str = "Samples";
+    const LAYOUT: &'static [u32] = &[
+        size_of::<Samples>() as u32,
+        offset_of!(Samples, pixels) as u32,
+        offset_of!(Samples, labels) as u32,
+        offset_of!(Samples, count) as u32,
+        offset_of!(Samples, pad) as u32,
+    ];
 }
 
 /// The data set of a task on the device.
@@ -84,6 +149,17 @@ pub struct Data {
     pub classes: u32,
 }
 
+impl DeviceStruct for Data {
+    const NAME: &'static str = "Data";
+    const LAYOUT: &'static [u32] = &[
+        size_of::<Data>() as u32,
+        offset_of!(Data, training) as u32,
+        offset_of!(Data, validation) as u32,
+        offset_of!(Data, inputs) as u32,
+        offset_of!(Data, classes) as u32,
+    ];
+}
+
 /// A block's work: a trial (or tensor) and where in it the block begins.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
@@ -92,32 +168,8 @@ pub struct Tile {
     pub first: u32,
 }
 
-/// A tensor for the `init` kernel: `values [inputs][stride]`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-pub struct InitTensor {
-    pub seed: u64,
-    pub values: u64,
-    pub trial: u32,
-    pub purpose: u32,
-    pub inputs: u32,
-    pub outputs: u32,
-    pub stride: u32,
-    pub bound: f32,
-}
-
-/// A tensor for the `sgd` kernel.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-pub struct SgdTensor {
-    pub values: u64,
-    /// 0 without momentum.
-    pub velocity: u64,
-    /// Of weights, their gradient; of biases, the matrix whose columns add up to it.
-    pub gradient: u64,
-    pub trial: u32,
-    pub count: u32,
-    /// Of that matrix; 0 for weights.
-    pub stride: u32,
-    pub pad: u32,
+impl DeviceStruct for Tile {
+    const NAME: &'static str = "Tile";
+    const LAYOUT: &'static [u32] =
+        &[size_of::<Tile>() as u32, offset_of!(Tile, of) as u32, offset_of!(Tile, first) as u32];
 }

@@ -1,0 +1,88 @@
+//! One GPU at work for the engine: a stream, the kernels, and the data set of the task at hand.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::compile::Compiler;
+use super::data::{DeviceData, Key};
+use super::launch::begin::Begin;
+use super::launch::gather::Gather;
+use super::launch::gemm::Gemm;
+use super::launch::init::Init;
+use super::launch::sgd::Sgd;
+use super::launch::softmax_xent::SoftmaxXent;
+use super::launch::{CudaError, Device, Module, Stream};
+use super::tiles::Precision;
+use crate::engine::Task;
+
+/// A GPU, ready to train.
+pub struct Worker {
+    pub stream: Stream,
+    pub kernels: Kernels,
+    /// The last task's data set: a study has one, so this is the only one that is asked for.
+    data: Mutex<Option<(Key, Arc<DeviceData>)>>,
+}
+
+/// All kernels, loaded.
+pub struct Kernels {
+    pub begin: Begin,
+    pub gather: Gather,
+    pub init: Init,
+    pub softmax_xent: SoftmaxXent,
+    pub sgd: Sgd,
+    pub gemm: Gemm,
+}
+
+impl Kernels {
+    /// Loads all; `module` compiles a kernel file or takes it from the cache.
+    pub fn new(
+        module: impl Fn(&str) -> Result<Module, CudaError>,
+        precision: Precision,
+    ) -> Result<Self, CudaError> {
+        Ok(Kernels {
+            begin: Begin::new(&module("begin.cu")?)?,
+            gather: Gather::new(&module("gather.cu")?)?,
+            init: Init::new(&module("init.cu")?)?,
+            softmax_xent: SoftmaxXent::new(&module("softmax_xent.cu")?)?,
+            sgd: Sgd::new(&module("sgd.cu")?)?,
+            gemm: Gemm::new(module(precision.program())?)?,
+        })
+    }
+}
+
+/// The share of the free memory that trials may take: the rest is for what runs besides, and for
+/// what the driver itself needs for a graph.
+const USABLE: f64 = 0.95;
+
+impl Worker {
+    /// Compiles the kernels for a GPU and loads them there.
+    pub fn new(
+        compiler: &Compiler,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<Self, CudaError> {
+        let module = |name: &str| compiler.kernels(device, name);
+        let kernels = Kernels::new(module, precision)?;
+        Ok(Worker { stream: device.stream()?, kernels, data: Mutex::default() })
+    }
+
+    /// Bytes of device memory that trials may take.
+    pub fn room(&self) -> Result<u64, CudaError> {
+        let (free, _total) = self.stream.device().memory()?;
+        Ok((free as f64 * USABLE) as u64)
+    }
+
+    /// The data set of a task on this GPU, uploaded unless it is there.
+    pub fn data(&self, task: &Task) -> Result<Arc<DeviceData>, CudaError> {
+        let mut kept = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = Key::of(&task.split);
+        if let Some((_, data)) = kept.as_ref().filter(|(known, _)| *known == key) {
+            return Ok(data.clone());
+        }
+        // The old one is freed first: there may not be room for two.
+        *kept = None;
+        let (training, validation) = (task.split.training(), task.split.validation());
+        let (pixels, classes) = (task.split.data().pixels(), task.split.data().classes);
+        let data = DeviceData::new(&self.stream, training, validation, pixels, classes)?;
+        Ok(kept.insert((key, Arc::new(data))).1.clone())
+    }
+}
