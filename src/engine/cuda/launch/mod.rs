@@ -12,6 +12,7 @@
 #![allow(unsafe_code)] // the one place of it in this wing
 
 pub mod begin;
+pub mod cublas;
 mod device;
 mod driver;
 mod error;

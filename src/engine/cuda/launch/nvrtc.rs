@@ -356,7 +356,7 @@ fn given() -> Option<PathBuf> {
 }
 
 /// Folders that usually have it: CUDA toolkits, newest first, and what pip installs.
-fn folders() -> Vec<PathBuf> {
+pub(super) fn folders() -> Vec<PathBuf> {
     let mut toolkits = subfolders(Path::new("/usr/local"), |name| name.starts_with("cuda"));
     toolkits
         .extend(env::var_os("CUDA_HOME").or_else(|| env::var_os("CUDA_PATH")).map(PathBuf::from));

@@ -62,7 +62,15 @@ impl Graph {
                 ways.iter().copied().filter(|&way| !only_exits(way) && way != end).collect();
             if going_on.is_empty() { ways.clone() } else { going_on }
         });
-        graph.successors = kept.collect();
+        let kept: Vec<Vec<usize>> = kept.collect();
+        // Of a loop that only such a path leaves, the path is the way on: what it holds must keep it.
+        let shortened = Graph { starts: graph.starts.clone(), successors: kept };
+        let ends = shortened.post_dominators();
+        for (block, ways) in shortened.successors.into_iter().enumerate() {
+            if ends[block].is_some() {
+                graph.successors[block] = ways;
+            }
+        }
         graph
     }
 
