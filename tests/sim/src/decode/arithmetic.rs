@@ -274,7 +274,7 @@ impl Translator<'_> {
                 }
                 Ok(true)
             }
-            (&[from], [to], [d, a]) if to == "tf32" && from == Type::F32 => {
+            (&[from], [away, to], [d, a]) if away == "rna" && to == "tf32" && from == Type::F32 => {
                 let (d, a) = (self.destination_of(d, Type::B32)?, self.value(a, Type::F32)?);
                 self.emit(Op::Unary { f: Unary::RoundTf32, d, a });
                 Ok(true)
@@ -398,7 +398,7 @@ impl Translator<'_> {
             "mad" if part == "wide" => (widened(kind), [kind, kind, widened(kind)]),
             "bfe" => (kind, [kind, Type::U32, Type::U32]),
             "slct" => (kind, [kind, kind, Type::B32]),
-            "dp4a" => (Type::B32, [Type::B32; 3]),
+            "dp2a" | "dp4a" => (Type::B32, [Type::B32; 3]),
             _ => (kind, [kind; 3]),
         };
         self.emit_ternary(f, to, from, found, d, [a, b, c])
@@ -649,6 +649,11 @@ fn ternary_named(name: &str, part: &str, kinds: &[Type], found: &Words) -> Optio
         ("prmt", "", B32) => T::Prmt,
         ("slct", "", B32 | U32 | S32 | F32) if kinds.get(1) == Some(&S32) => T::SlctS32B32,
         ("slct", "", B32 | U32 | S32 | F32) if kinds.get(1) == Some(&F32) => T::SlctF32B32,
+        ("dp2a", "lo" | "hi", U32 | S32) => T::Dp2a {
+            high: part == "hi",
+            signed_a: kind == S32,
+            signed_b: kinds.get(1) == Some(&S32),
+        },
         ("dp4a", "", U32) if kinds.get(1) == Some(&U32) => T::Dp4aUU,
         ("dp4a", "", U32) => T::Dp4aUS,
         ("dp4a", "", S32) if kinds.get(1) == Some(&U32) => T::Dp4aSU,

@@ -70,7 +70,7 @@ pub enum Ternary {
     SadU32, SadS32, BfeU32, BfeS32, BfeU64, BfeS64,
     ShfLeftWrap, ShfLeftClamp, ShfRightWrap, ShfRightClamp,
     Prmt, Lop3(u8), SlctS32B32, SlctF32B32,
-    Dp4aUU, Dp4aUS, Dp4aSU, Dp4aSS,
+    Dp4aUU, Dp4aUS, Dp4aSU, Dp4aSS, Dp2a { high: bool, signed_a: bool, signed_b: bool },
 }
 
 /// How two values are compared. The `U` forms of float comparisons hold for NaN too.

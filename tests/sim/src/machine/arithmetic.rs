@@ -329,6 +329,9 @@ fn ternary_any(rows: &mut Rows, f: Ternary, at: [Row; 4], mask: u32) {
         Ternary::Lop3(table) => map!(|a: u32, b: u32, c: u32| lop3(table, a, b, c)),
         Ternary::SlctS32B32 => map!(|a: u32, b: u32, c: i32| if c >= 0 { a } else { b }),
         Ternary::SlctF32B32 => map!(|a: u32, b: u32, c: f32| if c >= 0.0 { a } else { b }),
+        Ternary::Dp2a { high, signed_a, signed_b } => map!(|a: u32, b: u32, c: u32| {
+            dp2a(a, if high { b >> 16 } else { b }, c, signed_a, signed_b)
+        }),
         Ternary::Dp4aUU => map!(|a, b, c| dp4a(a, b, c, i32::from, i32::from)),
         Ternary::Dp4aUS => map!(|a, b, c| dp4a(a, b, c, i32::from, i32_of_s8)),
         Ternary::Dp4aSU => map!(|a, b, c| dp4a(a, b, c, i32_of_s8, i32::from)),
@@ -384,6 +387,16 @@ fn lop3(table: u8, a: u32, b: u32, c: u32) -> u32 {
         }
     }
     result
+}
+
+/// `c` plus the two 16-bit halves of `a` times the two lower bytes of `b`.
+fn dp2a(a: u32, b: u32, c: u32, signed_a: bool, signed_b: bool) -> u32 {
+    (0..2).fold(c, |sum, i| {
+        let (a, b) = ((a >> (16 * i)) as u16, (b >> (8 * i)) as u8);
+        let a = if signed_a { i32::from(a as i16) } else { i32::from(a) };
+        let b = if signed_b { i32::from(b as i8) } else { i32::from(b) };
+        sum.wrapping_add((a * b) as u32)
+    })
 }
 
 fn i32_of_s8(x: u8) -> i32 {

@@ -236,13 +236,15 @@ impl Launch<'_> {
     fn report(&self, block: &Block, warp: u32, pc: u32, fault: Fault) -> Box<Report> {
         let kernel = &self.kernel;
         let line = kernel.lines.get((pc as usize).saturating_sub(1)).copied().unwrap_or_default();
+        // NVRTC puts the working directory before a source's name.
         let source = kernel.files.get(line.file as usize).filter(|_| line.line > 0);
+        let source = source.map(|file| file.rsplit('/').next().unwrap_or(file).to_string());
         let thread = warp * 32 + fault.lane;
         let [bx, by, _] = self.shape.block;
         Box::new(Report {
             kind: fault.kind,
             kernel: kernel.name.clone(),
-            source: source.map(|file| (file.clone(), line.line)),
+            source: source.map(|file| (file, line.line)),
             block: block.index,
             thread: [thread % bx, thread / bx % by, thread / (bx * by)],
             what: fault.what,

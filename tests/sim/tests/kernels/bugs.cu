@@ -1,0 +1,172 @@
+// Planted bugs: one a kernel, on the line that ends in `// BUG name`; a race has two such lines.
+
+extern "C" __global__ void global_read_past_end(const float* in, float* out, int n) {
+    int i = threadIdx.x;
+    out[i] = in[i + 1]; // BUG global_read_past_end
+}
+
+extern "C" __global__ void global_write_past_end(float* out, int n) {
+    if (threadIdx.x <= n)
+        out[threadIdx.x] = 1; // BUG global_write_past_end
+}
+
+extern "C" __global__ void wild_pointer(float* out, int n) {
+    float* far = (float*)((unsigned long long)out ^ 0x7000000000ull);
+    *far = 1; // BUG wild_pointer
+}
+
+extern "C" __global__ void shared_read_past_end(float* out, int n) {
+    __shared__ float s[32];
+    s[threadIdx.x] = threadIdx.x;
+    __syncthreads();
+    out[threadIdx.x] = s[threadIdx.x + n]; // BUG shared_read_past_end
+}
+
+extern "C" __global__ void shared_write_past_end(float* out, int n) {
+    extern __shared__ float s[];
+    s[threadIdx.x + n] = threadIdx.x; // BUG shared_write_past_end
+    __syncthreads();
+    out[threadIdx.x] = s[n];
+}
+
+extern "C" __global__ void local_past_end(int* out, int n) {
+    int a[8];
+    for (int i = 0; i < 8; i++) a[i] = out[i];
+    out[threadIdx.x] = a[n]; // BUG local_past_end
+}
+
+extern "C" __global__ void freed(const float* in, float* out, int n) {
+    out[threadIdx.x] = in[threadIdx.x]; // BUG freed
+}
+
+extern "C" __global__ void global_unwritten(const float* in, float* out, int n) {
+    out[threadIdx.x] = in[threadIdx.x] + 1; // BUG global_unwritten
+}
+
+extern "C" __global__ void shared_unwritten(float* out, int n) {
+    __shared__ float s[64];
+    if (threadIdx.x < 31) s[threadIdx.x] = 1;
+    __syncthreads();
+    out[threadIdx.x] = s[threadIdx.x]; // BUG shared_unwritten
+}
+
+extern "C" __global__ void local_unwritten(int* out, int n) {
+    int a[8];
+    for (int i = 0; i < n; i++) a[i] = i + out[0];
+    out[threadIdx.x] = a[n]; // BUG local_unwritten
+}
+
+extern "C" __global__ void shared_race(float* out, int n) {
+    __shared__ float s[64];
+    s[threadIdx.x] = 0;
+    __syncthreads();
+    s[threadIdx.x] = threadIdx.x; // BUG shared_race
+    // __syncthreads() is missing here.
+    out[threadIdx.x] = s[63 - threadIdx.x]; // BUG shared_race
+}
+
+extern "C" __global__ void warp_race(float* out, int n) {
+    __shared__ float s[32];
+    s[threadIdx.x] = threadIdx.x;
+    // __syncwarp() is missing here.
+    out[threadIdx.x] = s[31 - threadIdx.x]; // BUG warp_race
+}
+
+// The second round overwrites what others may still read.
+extern "C" __global__ void shared_overwritten(float* out, int n) {
+    __shared__ float s[64];
+    for (int round = 0; round < n; round++) {
+        s[threadIdx.x] = threadIdx.x + round; // BUG shared_overwritten
+        __syncthreads();
+        out[threadIdx.x] = s[63 - threadIdx.x]; // BUG shared_overwritten
+    }
+}
+
+extern "C" __global__ void blocks_race(int* out, int n) {
+    if (threadIdx.x == 0) out[0] = blockIdx.x + 1; // BUG blocks_race
+}
+
+extern "C" __global__ void sum_without_atomics(int* out, int n) {
+    if (threadIdx.x == 0) out[0] += 1; // BUG sum_without_atomics
+}
+
+extern "C" __global__ void threads_race(int* out, int n) {
+    out[threadIdx.x] = threadIdx.x; // BUG threads_race
+    out[64 + threadIdx.x] = out[63 - threadIdx.x]; // BUG threads_race
+}
+
+// Block 0 waits for the flag of block 1, which is raised without a fence.
+extern "C" __global__ void flag_without_fence(int* out, int n) {
+    volatile int* flag = out + 1;
+    if (threadIdx.x == 0 && blockIdx.x == 1) {
+        out[0] = 42;
+        *flag = 1;
+    }
+    if (threadIdx.x == 0 && blockIdx.x == 0) {
+        while (*flag == 0) __nanosleep(20);
+        out[2] = out[0]; // BUG flag_without_fence
+    }
+}
+
+extern "C" __global__ void barrier_in_branch(int* out, int n) {
+    if (threadIdx.x < n) __syncthreads(); // BUG barrier_in_branch
+    out[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void barrier_after_exit(int* out, int n) {
+    if (threadIdx.x >= 32) return;
+    out[threadIdx.x] = 1;
+    __syncthreads(); // BUG barrier_after_exit
+    out[threadIdx.x + 64] = 1;
+}
+
+extern "C" __global__ void shuffle_with_absent_lanes(int* out, int n) {
+    int v = threadIdx.x;
+    if (threadIdx.x < n)
+        v += __shfl_xor_sync(0xffffffffu, v, 1); // BUG shuffle_with_absent_lanes
+    out[threadIdx.x] = v;
+}
+
+extern "C" __global__ void vote_with_absent_lanes(int* out, int n) {
+    if (threadIdx.x < n)
+        out[threadIdx.x] = __ballot_sync(0xffffffffu, threadIdx.x & 1); // BUG vote_with_absent_lanes
+}
+
+extern "C" __global__ void misaligned(float* out, int n) {
+    *(float4*)(out + 1) = make_float4(1, 2, 3, 4); // BUG misaligned
+}
+
+extern "C" __global__ void fails_assertion(int* out, int n) {
+    if (n == 32)
+        __trap(); // BUG fails_assertion
+    out[threadIdx.x] = 1;
+}
+
+#if __CUDA_ARCH__ >= 800
+extern "C" __global__ void copy_without_wait(const float* in, float* out, int n) {
+    __shared__ __align__(16) float s[128];
+    unsigned to = (unsigned)__cvta_generic_to_shared(s) + threadIdx.x * 16;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(to), "l"(in + 4 * threadIdx.x) : "memory");
+    asm volatile("cp.async.commit_group;" ::: "memory");
+    asm volatile("cp.async.wait_group 1;" ::: "memory");
+    __syncthreads();
+    out[threadIdx.x] = s[4 * threadIdx.x]; // BUG copy_without_wait
+}
+
+extern "C" __global__ void copy_without_barrier(const float* in, float* out, int n) {
+    __shared__ __align__(16) float s[128];
+    unsigned to = (unsigned)__cvta_generic_to_shared(s) + threadIdx.x * 16;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(to), "l"(in + 4 * threadIdx.x) : "memory");
+    asm volatile("cp.async.commit_group;" ::: "memory");
+    asm volatile("cp.async.wait_group 0;" ::: "memory");
+    out[threadIdx.x] = s[4 * (31 - threadIdx.x)]; // BUG copy_without_barrier
+}
+
+extern "C" __global__ void copy_past_end(const float* in, float* out, int n) {
+    __shared__ __align__(16) float s[128];
+    unsigned to = (unsigned)__cvta_generic_to_shared(s) + threadIdx.x * 16;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(to), "l"(in + 4 * threadIdx.x + 4) : "memory"); // BUG copy_past_end
+    asm volatile("cp.async.wait_all;" ::: "memory");
+    out[threadIdx.x] = s[4 * threadIdx.x];
+}
+#endif
