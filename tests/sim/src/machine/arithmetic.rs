@@ -7,10 +7,21 @@ use super::lanes::{Rows, Value};
 use crate::decode::inst::{Binary, Comparison, Row, Ternary, Unary};
 use crate::ptx::ast::Type;
 
+/// A value for each lane. A plain loop: `array::from_fn` would be a function of its own, without the
+/// vector instructions of its caller.
+#[inline(always)]
+fn each_lane<R: Value>(f: impl Fn(usize) -> R) -> [R; 32] {
+    let mut values = [R::default(); 32];
+    for (lane, value) in values.iter_mut().enumerate() {
+        *value = f(lane);
+    }
+    values
+}
+
 #[inline(always)]
 fn map1<A: Value, R: Value>(rows: &mut Rows, d: Row, a: Row, mask: u32, f: impl Fn(A) -> R) {
     let a = A::read(rows, a);
-    R::write(rows, d, std::array::from_fn(|lane| f(a[lane])), mask);
+    R::write(rows, d, each_lane(|lane| f(a[lane])), mask);
 }
 
 #[inline(always)]
@@ -21,7 +32,7 @@ fn map2<A: Value, B: Value, R: Value>(
     f: impl Fn(A, B) -> R,
 ) {
     let (a, b) = (A::read(rows, a), B::read(rows, b));
-    R::write(rows, d, std::array::from_fn(|lane| f(a[lane], b[lane])), mask);
+    R::write(rows, d, each_lane(|lane| f(a[lane], b[lane])), mask);
 }
 
 #[inline(always)]
@@ -32,7 +43,7 @@ fn map3<A: Value, B: Value, C: Value, R: Value>(
     f: impl Fn(A, B, C) -> R,
 ) {
     let (a, b, c) = (A::read(rows, a), B::read(rows, b), C::read(rows, c));
-    R::write(rows, d, std::array::from_fn(|lane| f(a[lane], b[lane], c[lane])), mask);
+    R::write(rows, d, each_lane(|lane| f(a[lane], b[lane], c[lane])), mask);
 }
 
 /// Subnormal numbers to zero, keeping the sign.

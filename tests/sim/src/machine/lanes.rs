@@ -14,7 +14,7 @@ pub struct Lanes(pub [u32; 32]);
 pub struct Rows(Vec<Lanes>);
 
 /// A value that a lane can hold.
-pub trait Value: Copy {
+pub trait Value: Copy + Default {
     fn read(rows: &Rows, at: Row) -> [Self; 32];
     /// Writes the lanes of `mask`, and leaves the others.
     fn write(rows: &mut Rows, at: Row, values: [Self; 32], mask: u32);

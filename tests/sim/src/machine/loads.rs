@@ -1,5 +1,6 @@
 //! Loads and stores of every space, with their checks.
 
+use super::lanes::Value;
 use super::launch::{Block, Launch};
 use super::memory::Missing;
 use super::shadow::{Who, misaligned};
@@ -29,11 +30,18 @@ pub fn element(bytes: &[u8], at: usize, values: &Values) -> u64 {
 /// The address of every lane.
 #[inline(always)]
 pub fn addresses(warp: &Warp, address: &Address) -> [u64; 32] {
-    std::array::from_fn(|lane| {
-        let base = warp.rows.lane(address.row, address.wide, lane);
-        let sum = base.wrapping_add_signed(address.offset);
-        if address.wide { sum } else { sum & 0xffff_ffff }
-    })
+    let mut addresses = [0; 32];
+    if address.wide {
+        let bases = u64::read(&warp.rows, address.row);
+        for (at, base) in addresses.iter_mut().zip(bases) {
+            *at = base.wrapping_add_signed(address.offset);
+        }
+    } else {
+        for (at, &base) in addresses.iter_mut().zip(warp.rows.get(address.row)) {
+            *at = u64::from(base).wrapping_add_signed(address.offset) & 0xffff_ffff;
+        }
+    }
+    addresses
 }
 
 /// The identity of a lane for the race checks.

@@ -52,6 +52,15 @@ impl Shadow {
         if self.all_written {
             return true;
         }
+        // Aligned accesses lie within one word of bits.
+        if at % 64 + bytes <= 64 && bytes < 64 {
+            let mask = ((1u64 << bytes) - 1) << (at % 64);
+            return self.written[at / 64] & mask == mask;
+        }
+        self.is_written_across(at, bytes)
+    }
+
+    fn is_written_across(&self, at: usize, bytes: usize) -> bool {
         let mask = ((1u128 << bytes) - 1) << (at % 64);
         let low = self.written[at / 64] & mask as u64 == mask as u64;
         let rest = (mask >> 64) as u64;
@@ -98,7 +107,7 @@ impl Shadow {
                 return Some(describe(*write, "written"));
             }
             let mine = entry(who, u64::from(who.thread), mask);
-            if *read == mine {
+            if *read == mine || already_read(*read, mine, who) {
                 continue;
             }
             *read = if *read == 0 || happened_before(*read, who) {
@@ -191,6 +200,16 @@ fn happened_before(entry: u64, who: &Who) -> bool {
     }
     let warp = if thread < MANY_IN_WARP { thread / 32 } else { thread - MANY_IN_WARP };
     warp == u64::from(who.thread / 32) && clock < who.synced
+}
+
+/// Whether many threads read the word at this time, and the reader's warp or block is what is noted.
+#[inline(always)]
+fn already_read(read: u64, mine: u64, who: &Who) -> bool {
+    let thread = thread_of(read);
+    (read ^ mine) >> 16 == 0
+        && mine & 15 & !read == 0
+        && (thread == MANY_IN_BLOCK || thread == MANY_IN_WARP + u64::from(who.thread / 32))
+        && (who.strong || read & 16 == 0)
 }
 
 /// A read beside another that is not ordered before it.

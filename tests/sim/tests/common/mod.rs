@@ -126,6 +126,18 @@ impl Device {
         function
     }
 
+    /// Address and size of a variable of the module.
+    pub fn global(&self, name: &str) -> (u64, usize) {
+        let name = CString::new(name).expect("no NUL in a name");
+        let (mut address, mut bytes) = (0, 0);
+        // SAFETY: places for an address and a number; a text that ends in a NUL.
+        let status = unsafe {
+            modules::cuModuleGetGlobal_v2(&mut address, &mut bytes, self.module, name.as_ptr())
+        };
+        assert_eq!(status, 0, "no variable {name:?}");
+        (address, bytes)
+    }
+
     pub fn allocate(&self, bytes: usize) -> u64 {
         let mut address = 0;
         // SAFETY: a place for an address.
