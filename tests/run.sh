@@ -3,14 +3,16 @@
 #
 #   tests/run.sh
 #
-# Python packages that the tests compare with go into target/venv, nowhere else. Tests that want
+# Python packages that the tests compare with go into target/venv, nowhere else, and so does NVRTC,
+# the compiler of the CUDA kernels. The tests of the CUDA engine, tests/cuda_*.rs, run on a simulated
+# device (tests/sim), which stands in for the driver; tests/gpu.sh runs them on a real GPU. Tests that want
 # the real Fashion-MNIST look in $WARPSWEEP_DATA, then in ../shared/data, and else say that they
 # are skipped; with WARPSWEEP_REQUIRE_ALL=1 nothing may be skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 target="${CARGO_TARGET_DIR:-target}"
-packages=(optuna==5.0.0 safetensors numpy)
+packages=(optuna==5.0.0 safetensors numpy nvidia-cuda-nvrtc==13.0.88)
 
 step() { printf '\n== %s\n' "$*"; }
 die() {
@@ -33,22 +35,46 @@ if [[ "$(cat "$venv/installed" 2>/dev/null)" != "${packages[*]}" ]]; then
     echo "${packages[*]}" >"$venv/installed"
 fi
 WARPSWEEP_PYTHON="$(cd "$venv/bin" && pwd)/python"
-export WARPSWEEP_PYTHON
+WARPSWEEP_NVRTC="$("$WARPSWEEP_PYTHON" -c 'import nvidia.cu13, os; print(os.path.join(nvidia.cu13.__path__[0], "lib"))')"
+export WARPSWEEP_PYTHON WARPSWEEP_NVRTC
 "$WARPSWEEP_PYTHON" -c 'import optuna; print("optuna", optuna.__version__)'
 
 step "cargo fmt --check"
-cargo fmt --check
+cargo fmt --all --check
 
 step "cargo clippy"
-cargo clippy --quiet --all-targets -- -D warnings
+cargo clippy --quiet --workspace --all-targets -- -D warnings
 
-# Skips are printed by the tests that skip, so their output is kept and looked through.
+# Skips are printed by the tests that skip, so their output is kept and looked through. What fails is
+# told at the end, after everything has run.
 log="$target/test-output.txt"
+: >"$log"
+failed=0
+run() { "$@" --no-fail-fast -- --show-output 2>&1 | tee -a "$log" || failed=1; }
+
+cuda=() other=()
+for file in tests/*.rs; do
+    name="$(basename "$file" .rs)"
+    if [[ "$name" == cuda_* ]]; then cuda+=(--test "$name"); else other+=(--test "$name"); fi
+done
 step "cargo test"
-cargo test --lib --bins --tests --examples --no-fail-fast -- --show-output 2>&1 | tee "$log"
+run cargo test --lib --bins --examples "${other[@]}"
+
+# In a folder of its own: cargo puts target/debug on the loader's path of all tests, and only the
+# CUDA tests may find a driver.
+step "cargo test, the simulated device"
+run cargo test -p cuda-sim --target-dir "$target/sim"
+cargo build --quiet -p cuda-sim --target-dir "$target/sim"
+mkdir -p "$target/sim/driver"
+cp "$target/sim/debug/libcuda.so" "$target/sim/driver/libcuda.so.1"
+simulated="$(cd "$target/sim/driver" && pwd)"
+
+step "cargo test, CUDA on the simulated device"
+runner="target.'cfg(unix)'.runner = ['env', 'LD_LIBRARY_PATH=$simulated']"
+run cargo test --config "$runner" "${cuda[@]}"
 
 step "cargo test --doc"
-cargo test --doc
+cargo test --doc || failed=1
 
 # Private items too: a room explains itself by links to its files.
 step "cargo doc"
@@ -57,4 +83,6 @@ RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --quiet
 step "result"
 printf 'skipped tests: %s\n' "$(grep -c '^skipped:' "$log" || true)"
 awk '/^test result:/ { passed += $4; failed += $6 }
-     END { printf "all checks passed: %d tests passed, %d failed\n", passed, failed }' "$log"
+     END { printf "%d tests passed, %d failed\n", passed, failed }' "$log"
+((failed == 0)) || die "not all checks passed; see the lines above"
+echo "all checks passed"
