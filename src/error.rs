@@ -23,10 +23,6 @@ pub enum Error {
     #[error("{0}")]
     Usage(String),
 
-    /// A device that this build cannot use.
-    #[error("--device {device}: this build has no CUDA engine yet; use --device cpu or auto")]
-    Device { device: String },
-
     /// A precision that an engine or GPU does not compute in.
     #[error(
         "--precision {precision}: {device} computes in float32 only; take --precision fp32, or --device cuda on a \

@@ -6,6 +6,7 @@ mod common;
 use std::process::Output;
 
 use common::cli::{Home, json_lines, stderr, stdout};
+use common::cuda::gpu;
 
 /// Runs the program where neither a driver nor NVRTC can be found, whatever this machine has.
 fn without_cuda(home: &Home, arguments: &[&str]) -> Output {
@@ -82,4 +83,84 @@ fn a_precision_that_the_cpu_does_not_have_is_refused() {
         assert!(said.contains(precision) && said.contains("--precision fp32"), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
     }
+}
+
+/// Runs the program on the first GPU, real or simulated, with this process's surroundings.
+fn on_a_gpu(home: &Home, arguments: &[&str]) -> Output {
+    let mut command = home.warpsweep(arguments);
+    if let Some(nvrtc) = std::env::var_os("WARPSWEEP_NVRTC") {
+        command.env("WARPSWEEP_NVRTC", nvrtc);
+    }
+    let output = command.output().expect("the program starts");
+    assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+    output
+}
+
+const SMALL: [&str; 8] =
+    ["--epochs", "2", "--batch-size", "16", "--validation", "holdout:20", "--json", "--seed=5"];
+
+#[test]
+fn a_search_on_a_gpu_draws_and_finds_what_the_cpu_does() {
+    let (Some(_), home) = (gpu(), Home::new()) else { return };
+    let data = home.write_data("data", 84, 20, 4);
+    let data = ["--data", data.to_str().unwrap()];
+    let space = ["--param", "learning_rate=loguniform(1e-3,1)", "--param", "layers=randint(0,1)"];
+    let search = |device: &str| {
+        let study = format!("{device}.journal");
+        let own = ["search", "--trials", "3", "--device", device, "--study", &study];
+        let output = on_a_gpu(&home, &[&own[..], &data, &space, &SMALL].concat());
+        let mut lines = json_lines(&output);
+        let summary = lines.pop().unwrap();
+        lines.sort_by_key(|trial| trial["number"].as_u64());
+        (summary, lines)
+    };
+    let (cpu, cuda) = (search("cpu"), search("cuda:0"));
+    assert!(cuda.0["device"].as_str().is_some_and(|device| device.starts_with("cuda (")));
+    assert_eq!(cuda.0["precision"], "float32");
+    assert!(cuda.0["device_choice"].is_null());
+    assert_eq!(cuda.1.len(), 3);
+    for (cpu, cuda) in cpu.1.iter().zip(&cuda.1) {
+        assert_eq!(cpu["params"], cuda["params"]);
+        let wrong = |trial: &serde_json::Value| 20.0 * trial["value"].as_f64().unwrap();
+        // Rounding may tip a sample that is near a tie.
+        assert!((wrong(cpu) - wrong(cuda)).abs() < 1.5, "{cpu} {cuda}");
+    }
+    // A study belongs to the arithmetic that it was made with: the other is refused.
+    let mut other = home.warpsweep(&["search", "--trials", "3", "--device", "cpu"]);
+    other.args(["--study", "cuda:0.journal"]).args(data).args(space).args(SMALL);
+    let other = other.output().unwrap();
+    assert_eq!(other.status.code(), Some(2), "{}", stderr(&other));
+    assert!(stderr(&other).contains("engine"), "{}", stderr(&other));
+}
+
+#[test]
+fn auto_takes_the_gpus_that_can_be_used_and_says_why() {
+    let (Some(_), home) = (gpu(), Home::new()) else { return };
+    let data = home.write_data("data", 84, 20, 4);
+    let data = ["--data", data.to_str().unwrap()];
+    let output =
+        on_a_gpu(&home, &[&["train", "--save-model", "m.safetensors"], &data[..], &SMALL].concat());
+    let summary = json_lines(&output).pop().unwrap();
+    assert!(summary["device"].as_str().is_some_and(|device| device.starts_with("cuda (")));
+    assert!(summary["device_choice"].as_str().is_some_and(|why| why.contains("usable GPU")));
+    assert!(stderr(&output).contains("--device auto: "), "{}", stderr(&output));
+    let evaluate = |device| {
+        let arguments = ["eval", "m.safetensors", "--json", "--device", device];
+        json_lines(&on_a_gpu(&home, &[&arguments[..], &data].concat())).pop().unwrap()
+    };
+    assert_eq!(evaluate("cuda")["confusion"], evaluate("cpu")["confusion"]);
+}
+
+#[test]
+fn a_gpu_before_tensor_cores_of_tf32_refuses_it() {
+    let (Some(gpu), home) = (gpu(), Home::new()) else { return };
+    if !gpu.device.gpu().is_simulated() {
+        return common::skip("this GPU cannot be made older");
+    }
+    let mut command = home.warpsweep(&["train", "--device", "cuda", "--precision", "tf32"]);
+    command.args(["--data", "synthetic"]).env("CUDA_SIM_CC", "75");
+    let output = command.output().expect("the program starts");
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("tf32") && said.contains("8.0") && said.contains("simulated"), "{said}");
 }

@@ -8,6 +8,8 @@ use super::options::refuse;
 use crate::engine::Engine;
 use crate::engine::cpu::CpuEngine;
 use crate::engine::cuda::discover::Survey;
+use crate::engine::cuda::launch::Driver;
+use crate::engine::cuda::{CudaEngine, tiles};
 use crate::error::{Error, Result};
 
 /// Where the arithmetic is done.
@@ -74,6 +76,14 @@ impl Precision {
         }
     }
 
+    fn of_engine(self) -> tiles::Precision {
+        match self {
+            Precision::Fp32 => tiles::Precision::Fp32,
+            Precision::Tf32 => tiles::Precision::Tf32,
+            Precision::Tf32x3 => tiles::Precision::Tf32x3,
+        }
+    }
+
     fn option(self) -> &'static str {
         match self {
             Precision::Fp32 => "fp32",
@@ -116,8 +126,19 @@ impl DeviceArgs {
         }
         match self.device {
             Device::Cpu => self.cpu(None),
-            Device::Cuda(ordinal) => self.cuda(ordinal),
-            Device::Auto => self.cpu(Some(why_not_cuda(&Survey::take()))),
+            Device::Cuda(ordinal) => {
+                let driver = Driver::load()?;
+                let all = (0..driver.gpus()).collect();
+                self.cuda(&driver, &ordinal.map_or(all, |ordinal| vec![ordinal]), None)
+            }
+            Device::Auto => {
+                // The survey's contexts are the engine's: making them takes a while.
+                let survey = Survey::take();
+                match auto(&survey) {
+                    (gpus, why) if gpus.is_empty() => self.cpu(Some(why)),
+                    (gpus, why) => self.cuda(&Driver::load()?, &gpus, Some(why)),
+                }
+            }
         }
     }
 
@@ -130,21 +151,31 @@ impl DeviceArgs {
         Ok(Chosen { engine, precision: self.precision, family: "cpu", why })
     }
 
-    fn cuda(&self, ordinal: Option<usize>) -> Result<Chosen> {
-        let device = ordinal.map_or("cuda".to_owned(), |ordinal| format!("cuda:{ordinal}"));
-        Err(Error::Device { device })
+    fn cuda(&self, driver: &Driver, gpus: &[usize], why: Option<String>) -> Result<Chosen> {
+        let precision = self.precision.of_engine();
+        for &ordinal in gpus {
+            let gpu = driver.gpu(ordinal)?;
+            if gpu.capability < precision.least_capability() {
+                return Err(Error::Precision {
+                    precision: self.precision.option(),
+                    device: gpu.name,
+                });
+            }
+        }
+        let engine = Box::new(CudaEngine::new(gpus, precision)?);
+        Ok(Chosen { engine, precision: self.precision, family: "cuda", why })
     }
 }
 
-/// Why `auto` does not take a GPU.
-pub fn why_not_cuda(survey: &Survey) -> String {
+/// The GPUs that `auto` takes, all that can be used, and why; none: it takes the CPU.
+pub fn auto(survey: &Survey) -> (Vec<usize>, String) {
     match survey.usable() {
-        Ok(_) => "this build has no CUDA engine yet".to_owned(),
-        Err(reason) => first_clause(&reason),
+        Ok(gpus) => {
+            let plural = if gpus.len() == 1 { "" } else { "s" };
+            let why = format!("{} usable GPU{plural}, and NVRTC, are here", gpus.len());
+            (gpus, why)
+        }
+        // Without what to do: who says `auto` need do nothing.
+        Err(reason) => (Vec::new(), reason.split("; ").next().unwrap_or(&reason).to_owned()),
     }
-}
-
-/// What is wrong without what to do: who says `auto` need do nothing.
-fn first_clause(reason: &str) -> String {
-    reason.split("; ").next().unwrap_or(reason).to_owned()
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::device::{Device, DeviceArgs, Precision};
+use super::device::auto;
 use super::print;
 use crate::engine::cuda::discover::{Found, Survey};
 use crate::engine::cuda::launch::{CudaError, version};
@@ -25,9 +25,11 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     let survey = Survey::take();
-    let auto = DeviceArgs { device: Device::Auto, precision: Precision::Fp32, threads: None };
-    let chosen = auto.choose()?;
-    let (device, why) = (chosen.engine.device(), chosen.why.unwrap_or_default());
+    let (gpus, why) = auto(&survey);
+    let device = match &*gpus {
+        [] => "cpu".to_owned(),
+        gpus => gpus.iter().map(|n| format!("cuda:{n}")).collect::<Vec<_>>().join(" "),
+    };
     if args.json {
         return print(&format!("{}\n", object(&survey, &device, &why)));
     }
@@ -62,9 +64,10 @@ fn rows(survey: &Survey) -> Vec<(String, String)> {
 fn gpu_row(found: &Found) -> (String, String) {
     let gpu = &found.gpu;
     let gib = |bytes: usize| bytes as f64 / f64::from(1 << 30);
-    let usable = match &found.usable {
-        Ok(free) => format!("{:.1} GiB free", gib(*free)),
-        Err(error) => format!("cannot be used: {error}"),
+    let usable = match (&found.usable, found.free()) {
+        (Ok(_), Some(free)) => format!("{:.1} GiB free", gib(free)),
+        (Ok(_), None) => "how much is free is not known".to_owned(),
+        (Err(error), _) => format!("cannot be used: {error}"),
     };
     let text = format!(
         "{}, {:.1} GiB ({usable}), {} multiprocessors, compute capability {}.{}, PCI {}, {}",
@@ -86,7 +89,7 @@ fn object(survey: &Survey, device: &str, why: &str) -> Json {
             "device": format!("cuda:{}", gpu.ordinal),
             "name": gpu.name,
             "memory": gpu.memory,
-            "free": found.usable.as_ref().ok(),
+            "free": found.free(),
             "multiprocessors": gpu.multiprocessors,
             "compute_capability": format!("{}.{}", gpu.capability / 10, gpu.capability % 10),
             "pci": gpu.pci,

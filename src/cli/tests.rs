@@ -36,7 +36,7 @@ fn mistakes_are_one_line_with_what_was_wrong_and_where_to_look() {
         (&["search", "--array", "0"], &["--array 0"]),
         (&["search", "--threads", "0"], &["--threads 0"]),
         (&["search", "--batch-size", "0"], &["--batch-size 0"]),
-        (&["search", "--device", "cuda"], &["no CUDA engine", "--device cpu"]),
+        (&["search", "--device", "cuda:999"], &["no "]),
         (&["search", "--time-limit", "NaN"], &["--time-limit NaN", "above 0"]),
         (&["search", "--time-limit=-1"], &["--time-limit -1"]),
         (&["search", "--time-limit", "0"], &["--time-limit 0"]),

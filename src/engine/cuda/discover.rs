@@ -18,8 +18,8 @@ pub struct Survey {
 #[derive(Debug)]
 pub struct Found {
     pub gpu: Gpu,
-    /// Free bytes of its memory, or why there is no context on it or no code for it.
-    pub usable: Result<usize, CudaError>,
+    /// With a context, which lasts as long as this; or why there is none, or no code for it.
+    pub usable: Result<Device, CudaError>,
 }
 
 /// The compiler of kernels that was found.
@@ -30,8 +30,8 @@ pub struct Compiler {
 }
 
 impl Survey {
-    /// Looks for the driver, its GPUs and the compiler. Makes a context on each GPU for a moment,
-    /// which takes tenths of a second and some hundred megabytes.
+    /// Looks for the driver, its GPUs and the compiler. Makes a context on each GPU, which takes
+    /// tenths of a second and some hundred megabytes of its memory.
     pub fn take() -> Survey {
         let version = Driver::version_here();
         let nvrtc = Nvrtc::load(version.as_ref().ok().copied());
@@ -62,9 +62,15 @@ impl Survey {
     }
 }
 
+impl Found {
+    /// Free bytes of its memory.
+    pub fn free(&self) -> Option<usize> {
+        self.usable.as_ref().ok()?.memory().ok().map(|(free, _total)| free)
+    }
+}
+
 fn found(driver: &Driver, ordinal: usize, nvrtc: Option<&Nvrtc>) -> Result<Found, CudaError> {
     let gpu = driver.gpu(ordinal)?;
     let code = nvrtc.map_or(Ok(()), |nvrtc| nvrtc.target(&gpu).map(|_| ()));
-    let free = || Ok(Device::new(driver, ordinal)?.memory()?.0);
-    Ok(Found { gpu, usable: code.and_then(|()| free()) })
+    Ok(Found { gpu, usable: code.and_then(|()| Device::new(driver, ordinal)) })
 }
