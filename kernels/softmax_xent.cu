@@ -19,23 +19,23 @@
 #define XENT_LANES 16
 #define XENT_ROWS 16  // rows a block
 
-__device__ static float sum_of_lanes(unsigned int mask, float value)
+__device__ static float sum_of_lanes(float value)
 {
-    for (int lane = XENT_LANES / 2; lane > 0; lane /= 2) value += __shfl_xor_sync(mask, value, lane);
+    for (int lane = XENT_LANES / 2; lane > 0; lane /= 2) value += __shfl_xor_sync(0xffffffffu, value, lane);
     return value;
 }
 
-__device__ static float max_of_lanes(unsigned int mask, float value)
+__device__ static float max_of_lanes(float value)
 {
     for (int lane = XENT_LANES / 2; lane > 0; lane /= 2)
-        value = fmaxf(value, __shfl_xor_sync(mask, value, lane));
+        value = fmaxf(value, __shfl_xor_sync(0xffffffffu, value, lane));
     return value;
 }
 
-__device__ static unsigned int min_of_lanes(unsigned int mask, unsigned int value)
+__device__ static unsigned int min_of_lanes(unsigned int value)
 {
     for (int lane = XENT_LANES / 2; lane > 0; lane /= 2)
-        value = min(value, __shfl_xor_sync(mask, value, lane));
+        value = min(value, __shfl_xor_sync(0xffffffffu, value, lane));
     return value;
 }
 
@@ -45,10 +45,11 @@ softmax_xent(const Plan *plans, const Clock *clocks, const Tile *tiles, const Da
     const Tile tile = tiles[blockIdx.x];
     const Plan &plan = plans[tile.of];
     const Step step = clocks[tile.of].step;
-    const unsigned int row = tile.first + threadIdx.x / XENT_LANES, lane = threadIdx.x % XENT_LANES;
-    if (row >= step.rows) return;
-    // The other half of the warp may have left: it is named in no exchange.
-    const unsigned int mask = 0xffffu << (threadIdx.x & 16);
+    if (tile.first >= step.rows) return;
+    const unsigned int lane = threadIdx.x % XENT_LANES;
+    // Beyond the last row, the last is taken once more and nothing stored: all lanes exchange.
+    const unsigned int row = min(tile.first + threadIdx.x / XENT_LANES, step.rows - 1);
+    const bool stores = tile.first + threadIdx.x / XENT_LANES < step.rows;
 
     const unsigned int classes = data->classes, label = plan.labels[row];
     const float *z = plan.logits + (size_t)row * plan.class_stride;
@@ -57,7 +58,7 @@ softmax_xent(const Plan *plans, const Clock *clocks, const Tile *tiles, const Da
 
     float largest = z[0];
     for (unsigned int c = lane; c < classes; c += XENT_LANES) largest = fmaxf(largest, z[c]);
-    largest = max_of_lanes(mask, largest);
+    largest = max_of_lanes(largest);
 
     float sum = 0.0f, expected = 0.0f;
     for (unsigned int c = lane; c < classes; c += XENT_LANES) {
@@ -66,15 +67,15 @@ softmax_xent(const Plan *plans, const Clock *clocks, const Tile *tiles, const Da
         // A class that is not aimed at adds nothing, also when its logit is minus infinity.
         if (target > 0.0f) expected += target * from_largest;
     }
-    sum = sum_of_lanes(mask, sum);
-    expected = sum_of_lanes(mask, expected);
+    sum = sum_of_lanes(sum);
+    expected = sum_of_lanes(expected);
     const float loss = logf(sum) - expected;
-    if (lane == 0) plan.losses[row] = loss;
+    if (stores && lane == 0) plan.losses[row] = loss;
 
     if (step.training) {
         const float scale = 1.0f / sum, share = 1.0f / (float)step.rows;
         float *delta = plan.delta + (size_t)row * plan.class_stride;
-        for (unsigned int c = lane; c < classes; c += XENT_LANES) {
+        for (unsigned int c = lane; stores && c < classes; c += XENT_LANES) {
             const float target = off + (c == label ? on : 0.0f);
             delta[c] = (expf(z[c] - largest) * scale - target) * share;
         }
@@ -82,7 +83,7 @@ softmax_xent(const Plan *plans, const Clock *clocks, const Tile *tiles, const Da
         unsigned int best = classes;
         for (unsigned int c = lane; c < classes; c += XENT_LANES)
             if (z[c] == largest) best = min(best, c);
-        best = min_of_lanes(mask, best);
-        if (lane == 0) plan.predicted[row] = loss == loss ? best : classes;
+        best = min_of_lanes(best);
+        if (stores && lane == 0) plan.predicted[row] = loss == loss ? best : classes;
     }
 }
