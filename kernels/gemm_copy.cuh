@@ -50,10 +50,12 @@ template <Movement MOVEMENT, int X, int DEPTH, int STRIDE, int THREADS> struct C
             x = thread / 32 * 4 + thread % 32 / 8 + i % ROUNDS * 4 * WARPS;
             k = thread % 8 + i / ROUNDS * 8;
         } else {
+            // ALONG: eight lines side by side, so that eight lanes write to all banks (STRIDE is 4 more
+            // than a multiple of 8) and a warp still reads whole sectors.
             constexpr int LINE = (MOVEMENT == ACROSS ? X : DEPTH) / 4;  // copies a line of memory
-            const unsigned int line = thread / LINE + i * (THREADS / LINE), at = thread % LINE * 4;
-            x = MOVEMENT == ACROSS ? at : line;
-            k = MOVEMENT == ACROSS ? line : at;
+            const unsigned int copy = thread + i * THREADS;
+            x = MOVEMENT == ACROSS ? copy % LINE * 4 : copy / (8 * LINE) * 8 + copy % 8;
+            k = MOVEMENT == ACROSS ? copy / LINE : copy / 8 % LINE * 4;
         }
     }
 

@@ -18,14 +18,24 @@ template <Product PRODUCT, class Tile_, int LANES_M, Movement FROM_ALONG> struct
     using Tile = Tile_;
     static constexpr Movement A_MOVEMENT = PRODUCT == WEIGHT_GRADIENT ? ACROSS : FROM_ALONG;
     static constexpr Movement B_MOVEMENT = PRODUCT == INPUT_GRADIENT ? FROM_ALONG : ACROSS;
-    static constexpr int A_STRIDE = (A_MOVEMENT == ALONG ? Tile::DEPTH : Tile::M) + 4;
-    static constexpr int B_STRIDE = (B_MOVEMENT == ALONG ? Tile::DEPTH : Tile::N) + 4;
+    // Two lines of 16 fill the 32 banks, padding would part them; longer lines may be padded, and are
+    // where a transposing copy writes across them.
+    template <Movement MOVEMENT, int X> __device__ static constexpr int stride()
+    {
+        return MOVEMENT == ALONG ? Tile::DEPTH + 4 : MOVEMENT == ACROSS && X == 16 ? X : X + 4;
+    }
+    static constexpr int A_STRIDE = stride<A_MOVEMENT, Tile::M>(), B_STRIDE = stride<B_MOVEMENT, Tile::N>();
     static constexpr int LANES_N = 32 / LANES_M;
     static constexpr int THREAD_M = Tile::WARP_M / LANES_M, THREAD_N = Tile::WARP_N / LANES_N;
     // Neighbouring rows, or columns, of a thread.
     static constexpr int GROUP_M = A_MOVEMENT == ALONG ? 1 : THREAD_M < 4 ? THREAD_M : 4;
     static constexpr int GROUP_N = B_MOVEMENT == ALONG ? 1 : THREAD_N < 4 ? THREAD_N : 4;
     static_assert((GROUP_M != 1 || A_MOVEMENT == ALONG) && (GROUP_N == 4 || B_MOVEMENT == ALONG), "read, put");
+    // The lanes of `put` fall into different banks: as single columns, LANES_N of them a row; else as
+    // groups of four, and then rows that neighbouring lanes write start 16 banks apart.
+    static constexpr int SUMS_STRIDE = GROUP_N == 1                        ? Tile::N + LANES_N
+                                       : Tile::N % 32 == 0 || GROUP_M > 1 ? Tile::N + 16 / GROUP_M
+                                                                           : Tile::N;
     static constexpr int STEP = A_MOVEMENT == ALONG || B_MOVEMENT == ALONG ? 4 : 1;
 
     float sums[THREAD_M][THREAD_N];
@@ -100,7 +110,7 @@ template <Product PRODUCT, class Tile_, int LANES_M, Movement FROM_ALONG> struct
     {
 #pragma unroll
         for (int i = 0; i < THREAD_M; i++) {
-            float *line = to + (row + place<GROUP_M, LANES_M>(i)) * Tile::SUMS_STRIDE + column;
+            float *line = to + (row + place<GROUP_M, LANES_M>(i)) * SUMS_STRIDE + column;
 #pragma unroll
             for (int j = 0; j < THREAD_N; j += GROUP_N) {
                 float *group = line + place<GROUP_N, LANES_N>(j);

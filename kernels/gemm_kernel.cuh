@@ -10,8 +10,7 @@
 // A Core multiplies two stages into a thread's sums; it has
 //   Tile, A_MOVEMENT, A_STRIDE, B_MOVEMENT, B_STRIDE   how it wants its operands in shared memory
 //   multiply(a, b)                                     adds one stage
-//   put(sums)                                          writes the warp's WARP_M x WARP_N sums, row-major,
-//                                                      Tile::SUMS_STRIDE apart
+//   put(sums), SUMS_STRIDE                             writes the warp's WARP_M x WARP_N sums, row-major
 #pragma once
 #include "gemm_copy.cuh"
 #include "gemm_epilogue.cuh"
@@ -40,7 +39,6 @@ template <int M_, int N_, int DEPTH_, int STAGES_, int WARPS_M_, int WARPS_N_, i
     static constexpr int WARP_M = M / WARPS_M, WARP_N = N / WARPS_N;
     static constexpr int GROUP = 32 * WARPS_M * WARPS_N;  // threads of a slice
     static constexpr int THREADS = GROUP * SLICES;
-    static constexpr int SUMS_STRIDE = N + 4;
     static_assert(SLICES == 1 || GROUP == 32, "a barrier is the block's or the warp's");
 };
 
@@ -114,7 +112,7 @@ __device__ inline void gemm(const GemmProblem *__restrict__ problems, const Gemm
     using A = Copier<Core::A_MOVEMENT, T::M, T::DEPTH, Core::A_STRIDE, T::GROUP>;
     using B = Copier<Core::B_MOVEMENT, T::N, T::DEPTH, Core::B_STRIDE, T::GROUP>;
     constexpr int PIPELINE = T::SLICES * T::STAGES * (A::FLOATS + B::FLOATS);
-    constexpr int SUMS = T::SLICES * T::WARP_M * T::SUMS_STRIDE;
+    constexpr int SUMS = T::SLICES * T::WARP_M * Core::SUMS_STRIDE;
     __shared__ float4 shared[(PIPELINE > SUMS ? PIPELINE : SUMS) / 4];
     float *const memory = (float *)shared;
 
@@ -146,7 +144,7 @@ __device__ inline void gemm(const GemmProblem *__restrict__ problems, const Gemm
 #pragma unroll 1
     for (unsigned int turn = 0; turn < T::WARPS_M; turn++) {
         __syncthreads();
-        if (warp_m == turn) core.put(memory + slice * T::WARP_M * T::SUMS_STRIDE + warp_n * T::WARP_N);
+        if (warp_m == turn) core.put(memory + slice * T::WARP_M * Core::SUMS_STRIDE + warp_n * T::WARP_N);
         __syncthreads();
 #pragma unroll 1
         for (unsigned int quad = threadIdx.x; quad < T::WARP_M * T::N / 4; quad += T::THREADS) {
@@ -155,7 +153,7 @@ __device__ inline void gemm(const GemmProblem *__restrict__ problems, const Gemm
             float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll
             for (int s = 0; s < T::SLICES; s++) {
-                const float4 part = *(const float4 *)(memory + (s * T::WARP_M + row) * T::SUMS_STRIDE + column);
+                const float4 part = *(const float4 *)(memory + (s * T::WARP_M + row) * Core::SUMS_STRIDE + column);
                 sum.x += part.x;
                 sum.y += part.y;
                 sum.z += part.z;

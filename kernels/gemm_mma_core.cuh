@@ -58,6 +58,7 @@ template <Product PRODUCT, class Tile_, bool SPLIT> struct MmaCore {
     static constexpr Movement B_MOVEMENT = PRODUCT == INPUT_GRADIENT ? ALONG : ACROSS;
     static constexpr int A_STRIDE = A_MOVEMENT == ALONG ? Tile::DEPTH + 4 : Tile::M + 8;
     static constexpr int B_STRIDE = B_MOVEMENT == ALONG ? Tile::DEPTH + 4 : Tile::N + 8;
+    static constexpr int SUMS_STRIDE = Tile::N + 8;  // four rows of a half warp's `put` in different banks
     static constexpr int COUNT_M = Tile::WARP_M / 16, COUNT_N = Tile::WARP_N / 8;
     static_assert(COUNT_N % 2 == 0, "columns are read in pairs of fragments");
 
@@ -132,14 +133,14 @@ template <Product PRODUCT, class Tile_, bool SPLIT> struct MmaCore {
 
     __device__ void put(float *to) const
     {
-        to += lane / 4 * Tile::SUMS_STRIDE + lane % 4 * 2;
+        to += lane / 4 * SUMS_STRIDE + lane % 4 * 2;
 #pragma unroll
         for (int i = 0; i < COUNT_M; i++)
 #pragma unroll
             for (int j = 0; j < COUNT_N; j++)
 #pragma unroll
                 for (int r = 0; r < 4; r += 2)
-                    *(float2 *)(to + (16 * i + 4 * r) * Tile::SUMS_STRIDE + 8 * j) =
+                    *(float2 *)(to + (16 * i + 4 * r) * SUMS_STRIDE + 8 * j) =
                         make_float2(sums[i][j][r], sums[i][j][r + 1]);
     }
 };
