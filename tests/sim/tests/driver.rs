@@ -124,3 +124,20 @@ fn devices_are_as_many_as_the_environment_says() {
     assert_eq!(count("2", Some("")), (0, 100));
     assert_eq!(count("1", None), (1, 0));
 }
+
+#[test]
+fn host_memory_that_was_pinned_is_ordinary_memory_once_it_is_freed() {
+    let device = Device::new(ADD_ONE, 80);
+    let address = device.allocate(4096);
+    for bytes in [64usize, 1024, 4096] {
+        let mut pinned = null_mut();
+        // SAFETY: a place for a pointer.
+        assert_eq!(unsafe { memory::cuMemHostAlloc(&mut pinned, bytes, 0) }, 0);
+        assert_eq!(memory::cuMemFreeHost(pinned), 0);
+        // The allocator is likely to give the same memory to this.
+        let ordinary = vec![7u8; bytes];
+        assert_eq!(memory::cuMemcpyHtoD_v2(address, ordinary.as_ptr().cast(), bytes), 0);
+        assert_eq!(device.download::<u8>(address, bytes), ordinary);
+    }
+    assert_eq!(device.reports(), "");
+}

@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_uint, c_void};
 use super::state::{Command, Handle, State, state, status, working_device};
 use super::streams::send;
 use super::{INVALID_VALUE, OUT_OF_MEMORY, SUCCESS, Status, device};
-use crate::machine::memory::Missing;
+use crate::machine::memory::{Missing, is_device};
 use crate::report::announce;
 
 fn allocate(bytes: usize) -> Result<u64, Status> {
@@ -112,7 +112,7 @@ pub fn copy(state: &mut State, to: u64, from: u64, bytes: u64) -> Result<(), Sta
                 written = Some(bits.collect::<Vec<bool>>());
             }
         }
-        Err(Missing::Never) if !is_device(from) => {
+        Err(_) if !is_device(from) => {
             // SAFETY: the caller says that `bytes` bytes of host memory lie there.
             unsafe { std::ptr::copy_nonoverlapping(from as *const u8, data.as_mut_ptr(), size) };
         }
@@ -131,7 +131,7 @@ pub fn copy(state: &mut State, to: u64, from: u64, bytes: u64) -> Result<(), Sta
                 }
             }
         }
-        Err(Missing::Never) if !is_device(to) => {
+        Err(_) if !is_device(to) => {
             // SAFETY: the caller says that `bytes` bytes of host memory lie there.
             unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), to as *mut u8, size) };
         }
@@ -164,10 +164,6 @@ pub fn fill(state: &mut State, to: u64, value: u32, size: u8, count: u64) -> Res
         }
         Err(why) => Err(refused("fills", to, bytes, why)),
     }
-}
-
-fn is_device(address: u64) -> bool {
-    (0x1000_0000_0000..0x2000_0000_0000).contains(&address)
 }
 
 fn refused(did: &str, address: u64, bytes: u64, why: Missing) -> Status {

@@ -47,6 +47,8 @@ pub struct Block {
     pub warps: Vec<Warp>,
     pub shared: Vec<u8>,
     pub shadow: Shadow,
+    /// A number of its own in the process, for the shadow: memory of blocks is used again.
+    pub run: u64,
     pub barriers: [Barrier; 16],
     /// Bytes of shared memory that copies on their way will write.
     pub pending: Vec<(usize, usize)>,
@@ -75,6 +77,8 @@ pub struct Launch<'a> {
     /// By address, what atomics and strong writes there give on.
     pub released: HashMap<u64, Released>,
     shape: Shape,
+    /// Blocks that ended: the next ones take their memory.
+    spare: Vec<Block>,
 }
 
 /// Runs a kernel to its end, or to its first error.
@@ -91,7 +95,8 @@ pub fn launch(
 ) -> (Counts, Result<(), Box<Report>>) {
     let counts = Counts { launches: 1, ..Counts::default() };
     let released = HashMap::new();
-    let mut launch = Launch { kernel, memory, params, counts, clock: 1, id, released, shape };
+    let mut launch =
+        Launch { kernel, memory, params, counts, clock: 1, id, released, shape, spare: Vec::new() };
     let result = launch.run();
     (launch.counts, result)
 }
@@ -120,7 +125,10 @@ impl Launch<'_> {
             let mut at = 0;
             while at < resident.len() {
                 match self.turn(&mut resident[at])? {
-                    Turn::Finished => drop(resident.remove(at)),
+                    Turn::Finished => {
+                        let ended = resident.remove(at);
+                        self.spare.push(ended);
+                    }
                     Turn::Unfinished => at += 1,
                 }
             }
@@ -129,34 +137,57 @@ impl Launch<'_> {
 
     fn start_block(&mut self, linear: u32, index: [u32; 3]) -> Block {
         self.counts.blocks += 1;
-        let threads: u32 = self.shape.block.iter().product();
-        let shared = (self.kernel.shared_bytes.next_multiple_of(16) + self.shape.shared) as usize;
-        let warps =
-            (0..threads.div_ceil(32)).map(|warp| self.start_warp(warp, threads, linear, index));
+        let run = (self.id << 32) + u64::from(linear) + 1;
+        let mut block = self.spare.pop().unwrap_or_else(|| self.new_block());
+        block.shadow.forget_writes();
+        let threads = block.threads;
+        for warp in &mut block.warps {
+            warp.restart(threads);
+            self.set_specials(warp, threads, linear, index);
+        }
         Block {
             linear,
             index,
+            run,
+            barriers: Default::default(),
+            pending: Vec::new(),
+            acquired: HashMap::new(),
+            fenced: 0,
+            ..block
+        }
+    }
+
+    /// A block of the launch's shape, its constants filled in.
+    fn new_block(&self) -> Block {
+        let kernel = &self.kernel;
+        let threads: u32 = self.shape.block.iter().product();
+        let shared = (kernel.shared_bytes.next_multiple_of(16) + self.shape.shared) as usize;
+        let warps = (0..threads.div_ceil(32)).map(|index| {
+            let mut warp = Warp::new(index, kernel.rows, kernel.preds, kernel.local_bytes);
+            for &(row, wide, value) in &kernel.constants {
+                (0..32).for_each(|lane| warp.rows.set_lane(row, wide, lane, value));
+            }
+            warp
+        });
+        Block {
+            linear: 0,
+            index: [0; 3],
             threads,
             warps: warps.collect(),
             shared: vec![0; shared],
             shadow: Shadow::new(shared, false),
-            barriers: std::array::from_fn(|_| Barrier::default()),
+            run: 0,
+            barriers: Default::default(),
             pending: Vec::new(),
             acquired: HashMap::new(),
             fenced: 0,
         }
     }
 
-    fn start_warp(&self, index: u32, threads: u32, linear: u32, block: [u32; 3]) -> Warp {
-        let kernel = &self.kernel;
-        let lanes = (threads - index * 32).min(32);
-        let lanes = if lanes == 32 { u32::MAX } else { (1 << lanes) - 1 };
-        let mut warp = Warp::new(index, kernel.rows, kernel.preds, lanes, kernel.local_bytes);
-        for &(row, wide, value) in &kernel.constants {
-            (0..32).for_each(|lane| warp.rows.set_lane(row, wide, lane, value));
-        }
+    fn set_specials(&self, warp: &mut Warp, threads: u32, linear: u32, block: [u32; 3]) {
+        let index = warp.index;
         let [bx, by, _] = self.shape.block;
-        for &(row, special) in &kernel.specials {
+        for &(row, special) in &self.kernel.specials {
             for lane in 0..32 {
                 let thread = index * 32 + lane as u32;
                 let tid = [thread % bx, thread / bx % by, thread / (bx * by)];
@@ -182,7 +213,6 @@ impl Launch<'_> {
                 warp.rows.get_mut(row)[lane] = value;
             }
         }
-        warp
     }
 
     /// Runs a block's warps in turn until it is done, only sleeps, or had its share.
@@ -202,9 +232,7 @@ impl Launch<'_> {
                 let pause = pause.map_err(|fault| self.report(block, index as u32, pc, *fault))?;
                 awake |= pause != Pause::Sleep;
                 finished &= pause == Pause::Finished;
-                if pause == Pause::Barrier {
-                    self.release_barriers(block);
-                }
+                self.release_barriers(block);
             }
             if finished {
                 return Ok(Turn::Finished);

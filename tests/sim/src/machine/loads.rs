@@ -225,7 +225,7 @@ impl Launch<'_> {
             return Err(Fault::new(kind, lane as u32, what));
         }
         let who = who!(self, block, warp, lane, strong);
-        match block.shadow.read(start, size, self.id, &who) {
+        match block.shadow.read(start, size, block.run, &who) {
             None => Ok(()),
             Some(other) => {
                 let what =
@@ -251,7 +251,7 @@ impl Launch<'_> {
         let same = block.shared[start..start + data.len()] == *data
             && block.shadow.is_written(start, data.len());
         let who = who!(self, block, warp, lane, strong);
-        if let Some(other) = block.shadow.write(start, data.len(), self.id, &who, same) {
+        if let Some(other) = block.shadow.write(start, data.len(), block.run, &who, same) {
             let what = format!("writes {at:#x} of shared memory, {other} with no barrier between");
             return Err(Fault::new(Kind::SharedRace, lane as u32, what));
         }

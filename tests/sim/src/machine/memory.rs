@@ -38,6 +38,11 @@ impl Allocation {
     }
 }
 
+/// Whether an address is one that [`Memory::allocate`] gives; all others are the host's.
+pub fn is_device(address: u64) -> bool {
+    (FIRST..FIRST + (16 << 40)).contains(&address)
+}
+
 /// Why an address cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
@@ -93,7 +98,6 @@ impl Memory {
         let shift = owned.as_ptr().align_offset(64);
         let data = owned[shift..].as_mut_ptr();
         let base = data as u64;
-        self.freed.remove(&base);
         let shadow = Shadow::new(bytes as usize, true);
         self.insert(Allocation {
             base,
@@ -119,7 +123,10 @@ impl Memory {
         if let Some(moved) = self.allocations.get(index) {
             self.by_base.insert(moved.base, index);
         }
-        self.freed.insert(base, gone.bytes);
+        // The host's allocator gives freed memory out again; device addresses are never reused.
+        if is_device(base) {
+            self.freed.insert(base, gone.bytes);
+        }
         self.used[gone.device] = self.used[gone.device].saturating_sub(gone.bytes);
         self.last = 0;
         true
@@ -151,7 +158,7 @@ impl Memory {
             if address - found.base + bytes <= found.bytes {
                 return Ok(index);
             }
-            if address - found.base < found.bytes + GAP {
+            if is_device(found.base) && address - found.base < found.bytes + GAP {
                 return Err(Missing::PastEnd { base: found.base, bytes: found.bytes });
             }
         }

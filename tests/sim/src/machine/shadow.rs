@@ -93,6 +93,12 @@ impl Shadow {
         }
     }
 
+    /// Forgets every write; of the accesses, a new number of the launch will do that.
+    pub fn forget_writes(&mut self) {
+        self.written.fill(0);
+        self.all_written = false;
+    }
+
     pub fn mark_all(&mut self) {
         self.all_written = true;
     }

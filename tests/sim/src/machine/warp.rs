@@ -7,7 +7,7 @@ use super::copies::Copy;
 use super::lanes::{Rows, Value};
 use super::launch::{Block, Launch};
 use crate::counts::lanes;
-use crate::decode::inst::{Logic, NOWHERE, Op, Pred, Rounding, Ternary};
+use crate::decode::inst::{Logic, NOWHERE, Op, Pred, Rounding, TRUE, Ternary};
 use crate::ptx::ast::{Space, Type};
 use crate::report::{Fault, Kind};
 
@@ -56,22 +56,40 @@ pub struct Warp {
 }
 
 impl Warp {
-    pub fn new(index: u32, rows: u32, preds: u32, lanes: u32, local_bytes: u32) -> Warp {
+    pub fn new(index: u32, rows: u32, preds: u32, local_bytes: u32) -> Warp {
         let local = local_bytes as usize * 32;
-        let mut preds = vec![0; preds as usize];
-        preds[1] = u32::MAX;
         Warp {
             index,
             rows: Rows::new(rows),
+            preds: vec![0; preds as usize],
+            local: vec![0; local],
+            local_written: vec![0; local.div_ceil(64)],
+            ..Warp::default()
+        }
+    }
+
+    /// Sets the warp of a block of `threads` threads to the beginning of the kernel. Registers keep
+    /// what they hold: a kernel reads none that it has not written.
+    pub fn restart(&mut self, threads: u32) {
+        let lanes = (threads - self.index * 32).min(32);
+        let lanes = u32::MAX >> (32 - lanes);
+        let mut preds = std::mem::take(&mut self.preds);
+        preds.fill(0);
+        preds[usize::from(TRUE)] = u32::MAX;
+        let mut local_written = std::mem::take(&mut self.local_written);
+        local_written.fill(0);
+        *self = Warp {
+            index: self.index,
+            rows: std::mem::take(&mut self.rows),
             preds,
             active: lanes,
             live: lanes,
             born: lanes,
             meet: NOWHERE,
-            local: vec![0; local],
-            local_written: vec![0; local.div_ceil(64)],
+            local: std::mem::take(&mut self.local),
+            local_written,
             ..Warp::default()
-        }
+        };
     }
 
     #[inline(always)]
