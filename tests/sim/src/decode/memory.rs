@@ -62,8 +62,7 @@ impl Translator<'_> {
             ("ld" | "ldu", rest, [d, address]) => self.load(rest, d, address),
             ("st", rest, [address, value]) => self.store(rest, address, value),
             ("atom", rest, [d, address, values @ ..]) => {
-                let (found, row) = self.destination(d)?;
-                let _ = found;
+                let (_, row) = self.destination(d)?;
                 self.atomic(rest, row, address, values)
             }
             ("red", rest, [address, values @ ..]) if rest.first() != Some(&"async") => {

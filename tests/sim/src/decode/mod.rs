@@ -1,7 +1,7 @@
 //! A kernel's syntax tree to instructions for a whole warp.
 //!
 //! [`translate`] walks the statements, resolves names and writes calls out in line;
-//! [`arithmetic`], [`memory`] and [`control`] know the opcodes; [`meet`] finds where divided
+//! [`arithmetic`] (with [`names`]), [`memory`] and [`control`] know the opcodes; [`meet`] finds where divided
 //! warps meet again.
 
 mod arithmetic;
@@ -9,6 +9,7 @@ mod control;
 pub mod inst;
 mod meet;
 mod memory;
+mod names;
 mod translate;
 
 use std::collections::HashMap;
