@@ -4,6 +4,7 @@
 pub mod cases;
 pub mod cli;
 pub mod cuda;
+pub mod cuda_search;
 pub mod reference;
 pub mod sorts;
 

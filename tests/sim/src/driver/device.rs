@@ -32,6 +32,17 @@ pub fn memory_bytes() -> u64 {
     number("CUDA_SIM_MEMORY", 8 << 30)
 }
 
+/// Bytes that a device claims to have free beside those that it has: an allocation that was estimated
+/// to fit then fails.
+pub fn phantom_bytes() -> u64 {
+    number("CUDA_SIM_PHANTOM_MEMORY", 0)
+}
+
+/// Launches before the device is lost: a sticky error, as when a GPU falls off its bus.
+pub fn launches_before_loss() -> u64 {
+    number("CUDA_SIM_LOSE_AFTER", u64::MAX)
+}
+
 /// Compute capability, as 10 x major + minor.
 pub fn capability() -> u32 {
     number("CUDA_SIM_CC", 80) as u32

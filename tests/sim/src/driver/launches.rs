@@ -3,6 +3,7 @@
 use std::ffi::{c_int, c_uint, c_void};
 use std::sync::Arc;
 
+use super::device::launches_before_loss;
 use super::device::{MULTIPROCESSORS, capability, shared_limits};
 use super::state::{Command, Handle, State, state, status, working_device};
 use super::streams::send;
@@ -163,6 +164,10 @@ pub fn execute(
 ) -> Result<(), Status> {
     state.launches += 1;
     let id = state.launches;
+    if id as u64 > launches_before_loss() {
+        state.broken[device] = LAUNCH_FAILED;
+        return Err(LAUNCH_FAILED);
+    }
     let (counts, result) = launch(kernel.clone(), &mut state.memory, shape, params, id);
     state.counts.entry(kernel.name.clone()).or_default().add(&counts);
     result.map_err(|report| {

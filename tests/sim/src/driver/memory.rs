@@ -86,9 +86,10 @@ pub unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) ->
     let state = state();
     status(working_device(&state).map(|device| {
         let all = device::memory_bytes();
+        let phantom = device::phantom_bytes();
         // SAFETY: the caller gives places for two numbers.
         unsafe {
-            *free = all.saturating_sub(state.memory.used(device)) as usize;
+            *free = (all.saturating_sub(state.memory.used(device)) + phantom) as usize;
             *total = all as usize;
         }
     }))
