@@ -164,7 +164,7 @@ pub fn execute(
 ) -> Result<(), Status> {
     state.launches += 1;
     let id = state.launches;
-    if id as u64 > launches_before_loss() {
+    if id > launches_before_loss() {
         state.broken[device] = LAUNCH_FAILED;
         return Err(LAUNCH_FAILED);
     }
