@@ -164,3 +164,76 @@ fn a_matrix_instruction_multiplies_what_asynchronous_copies_brought() {
         }
     });
 }
+
+#[test]
+fn the_last_block_sees_what_all_blocks_have_left() {
+    on_each(&ALL, |device| {
+        let values = numbers(64 * 9);
+        let (input, parts, out) = (device.upload(&values), device.allocate(36), device.allocate(4));
+        assert_eq!(device.launch("last_block", 9, 64, 0, &[input, parts, out]), 0);
+        let expected: f32 = values.iter().sum();
+        let [found] = device.download::<f32>(out, 1)[..] else { panic!("one number") };
+        assert!((found - expected).abs() < 1e-3, "{found} {expected}");
+    });
+}
+
+#[test]
+fn bytes_beside_each_other_and_atomics_do_not_race() {
+    on_each(&ALL, |device| {
+        let bytes: Vec<u8> = (0..512u32).map(|i| (i * i % 251) as u8).collect();
+        let (input, copy, bins) =
+            (device.upload(&bytes), device.allocate(512), device.upload(&[0u32; 16]));
+        assert_eq!(device.launch("histogram", 4, 128, 0, &[input, copy, bins]), 0);
+        assert_eq!(device.download::<u8>(copy, 512), bytes);
+        let mut expected = [0u32; 16];
+        bytes.iter().for_each(|&byte| expected[usize::from(byte) % 16] += 1);
+        assert_eq!(device.download::<u32>(bins, 16), expected);
+    });
+}
+
+#[test]
+fn lanes_find_match_and_hand_on_values() {
+    on_each(&ALL, |device| {
+        let values: Vec<u32> = (0..32).map(|lane| lane * lane % 5).collect();
+        let (input, output) = (device.upload(&values), device.upload(&[0u32; 96]));
+        assert_eq!(device.launch("matching", 1, 32, 0, &[input, output]), 0);
+        let found = device.download::<u32>(output, 96);
+        let lanes = |holds: &dyn Fn(u32) -> bool| {
+            (0..32).fold(0u32, |mask, lane| mask | u32::from(holds(values[lane])) << lane)
+        };
+        for lane in 0..32 {
+            assert_eq!(found[lane], lanes(&|value| value == values[lane]));
+            assert_eq!(found[32 + lane], lanes(&|value| value & 1 != 0));
+            assert_eq!(found[64 + lane], if lane < 16 { values[15 - lane] } else { 0 });
+        }
+    });
+}
+
+#[test]
+fn matrix_rows_are_dealt_out_plain_and_transposed() {
+    on_each(&ALL, |device| {
+        let output = device.allocate(256);
+        assert_eq!(device.launch("matrix_rows", 1, 32, 0, &[output]), 0);
+        let found = device.download::<u32>(output, 64);
+        for lane in 0..32u32 {
+            let (row, column) = (lane / 4, 2 * (lane % 4));
+            let at = |row: u32, column: u32| 8 * row + column;
+            let pair = |low: u32, high: u32| low | high << 16;
+            assert_eq!(found[lane as usize], pair(at(row, column), at(row, column + 1)));
+            assert_eq!(found[32 + lane as usize], pair(at(column, row), at(column + 1, row)));
+        }
+    });
+}
+
+#[test]
+fn one_tile_is_read_while_the_next_is_copied() {
+    on_each(&[80, 90], |device| {
+        let values = numbers(128 * 5);
+        let (input, output) = (device.upload(&values), device.allocate(128));
+        assert_eq!(device.launch("double_buffer", 1, 32, 0, &[input, output, 5]), 0);
+        for (thread, &found) in device.download::<f32>(output, 32).iter().enumerate() {
+            let expected: f32 = values.iter().skip(31 - thread).step_by(32).sum();
+            assert!((found - expected).abs() < 1e-3, "{thread}: {found} {expected}");
+        }
+    });
+}

@@ -112,7 +112,85 @@ extern "C" __global__ void divergence(int* out, int n) {
     out[i] = steps;
 }
 
+__device__ unsigned ended;
+
+// The block that ends last adds up what all have left, after a fence and an atomic.
+extern "C" __global__ void last_block(const float* in, float* parts, float* out) {
+    __shared__ float s[64];
+    __shared__ bool last;
+    s[threadIdx.x] = in[blockIdx.x * 64 + threadIdx.x];
+    __syncthreads();
+    for (int half = 32; half; half >>= 1) {
+        if (threadIdx.x < half) s[threadIdx.x] += s[threadIdx.x + half];
+        __syncthreads();
+    }
+    if (threadIdx.x == 0) {
+        parts[blockIdx.x] = s[0];
+        __threadfence();
+        last = atomicInc(&ended, gridDim.x - 1) == gridDim.x - 1;
+    }
+    __syncthreads();
+    if (last && threadIdx.x == 0) {
+        float sum = 0;
+        for (int i = 0; i < gridDim.x; i++) sum += parts[i];
+        *out = sum;
+    }
+}
+
+// Threads write bytes beside each other, and count by atomics in shared and global memory.
+extern "C" __global__ void histogram(const unsigned char* in, unsigned char* copy, unsigned* bins) {
+    __shared__ unsigned mine[16];
+    if (threadIdx.x < 16) mine[threadIdx.x] = 0;
+    __syncthreads();
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    copy[i] = in[i];
+    atomicAdd(&mine[in[i] % 16], 1);
+    __syncthreads();
+    if (threadIdx.x < 16) atomicAdd(&bins[threadIdx.x], mine[threadIdx.x]);
+}
+
+// Lanes with the same value find each other.
+extern "C" __global__ void matching(const unsigned* in, unsigned* out) {
+    unsigned value = in[threadIdx.x];
+    out[threadIdx.x] = __match_any_sync(0xffffffffu, value);
+    out[32 + threadIdx.x] = __ballot_sync(0xffffffffu, value & 1);
+    if (threadIdx.x < 16) out[64 + threadIdx.x] = __shfl_sync(0x0000ffffu, value, 15 - threadIdx.x);
+}
+
+// The 8 x 8 matrix of 16-bit numbers s[row][column], plain and transposed.
+extern "C" __global__ void matrix_rows(unsigned* out) {
+    __shared__ __align__(16) unsigned short s[64];
+    s[threadIdx.x] = threadIdx.x;
+    s[threadIdx.x + 32] = threadIdx.x + 32;
+    __syncwarp();
+    unsigned at = (unsigned)__cvta_generic_to_shared(s) + threadIdx.x % 8 * 16, plain, turned;
+    asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];" : "=r"(plain) : "r"(at));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%0}, [%1];" : "=r"(turned) : "r"(at));
+    out[threadIdx.x] = plain;
+    out[32 + threadIdx.x] = turned;
+}
+
 #if __CUDA_ARCH__ >= 800
+// Two tiles in turn: one is read while the next is on its way.
+extern "C" __global__ void double_buffer(const float* in, float* out, int tiles) {
+    __shared__ __align__(16) float s[2][128];
+    unsigned to = (unsigned)__cvta_generic_to_shared(s) + threadIdx.x * 16;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(to), "l"(in + 4 * threadIdx.x) : "memory");
+    asm volatile("cp.async.commit_group;" ::: "memory");
+    float sum = 0;
+    for (int tile = 0; tile < tiles; tile++) {
+        if (tile + 1 < tiles)
+            asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(to + (tile + 1) % 2 * 512),
+                         "l"(in + 128 * (tile + 1) + 4 * threadIdx.x) : "memory");
+        asm volatile("cp.async.commit_group;" ::: "memory");
+        asm volatile("cp.async.wait_group 1;" ::: "memory");
+        __syncthreads();
+        for (int i = 0; i < 128; i += 32) sum += s[tile % 2][i + (31 - threadIdx.x)];
+        __syncthreads();
+    }
+    out[threadIdx.x] = sum;
+}
+
 // One 16 x 8 x 8 product in TF32, its operands brought by cp.async.
 extern "C" __global__ void tensor(const float* a, const float* b, float* c) {
     __shared__ __align__(16) float as[16 * 8];
