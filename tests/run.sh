@@ -64,7 +64,7 @@ run cargo test --lib --bins --examples "${other[@]}"
 # CUDA tests may find a driver.
 step "cargo test, the simulated device"
 run cargo test -p cuda-sim --target-dir "$target/sim"
-cargo build --quiet -p cuda-sim --target-dir "$target/sim"
+cargo build --quiet --profile test -p cuda-sim --target-dir "$target/sim"
 mkdir -p "$target/sim/driver"
 cp "$target/sim/debug/libcuda.so" "$target/sim/driver/libcuda.so.1"
 simulated="$(cd "$target/sim/driver" && pwd)"
