@@ -36,8 +36,6 @@ fn read_words(words: &[&str]) -> Words {
             "rz" => found.rounding = Some(Rounding::Zero),
             "rm" => found.rounding = Some(Rounding::Down),
             "rp" => found.rounding = Some(Rounding::Up),
-            // The only rounding that a conversion to TF32 has.
-            "rna" => {}
             "rni" | "rzi" | "rmi" | "rpi" => {
                 found.integral = true;
                 found.rounding = Some(match *word {
