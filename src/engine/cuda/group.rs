@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::launch::trial::{Clock, Command};
-use super::launch::{CudaError, Graph, Pinned};
+use super::launch::{CudaError, Event, Graph, Pinned};
 use super::layout::Layout;
 use super::placed::Placed;
 use super::worker::Worker;
@@ -76,6 +76,8 @@ enum Stage {
 struct Flight {
     commands: Pinned<Command>,
     clocks: Pinned<Clock>,
+    /// After both copies: until then the host may touch neither.
+    landed: Option<Event>,
 }
 
 impl<'a> Group<'a> {
@@ -118,6 +120,9 @@ impl<'a> Group<'a> {
                 under_way.push_back(self.launch(&graph, flight)?);
             }
             let Some(flight) = under_way.pop_front() else { return Ok(()) };
+            if let Some(landed) = &flight.landed {
+                landed.synchronize()?;
+            }
             let clocks = flight.clocks.values()?;
             self.share(landed.elapsed().as_secs_f64());
             landed = Instant::now();
@@ -160,6 +165,7 @@ impl<'a> Group<'a> {
         self.placed.command(&flight.commands)?;
         graph.launch()?;
         self.placed.report(&mut flight.clocks)?;
+        flight.landed = Some(self.gpu.stream.event()?);
         Ok(flight)
     }
 
@@ -207,7 +213,8 @@ impl<'a> Group<'a> {
 impl Flight {
     fn new(gpu: &Worker, members: usize) -> Result<Self, CudaError> {
         let commands = Pinned::zeroed(&gpu.stream, members)?;
-        Ok(Flight { commands, clocks: Pinned::zeroed(&gpu.stream, members)? })
+        let clocks = Pinned::zeroed(&gpu.stream, members)?;
+        Ok(Flight { commands, clocks, landed: None })
     }
 }
 

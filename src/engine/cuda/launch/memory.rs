@@ -113,7 +113,8 @@ impl<T: Pod> Buffer<T> {
         Ok(values)
     }
 
-    /// Begins to copy the first values to the host's `to`, which waits for them when it is read.
+    /// Begins to copy the first values to the host's `to`, which may be read once an
+    /// [`Event`](super::Event) of the stream behind this has come.
     ///
     /// # Panics
     /// If `to` is longer than the buffer: a mistake in the calling code.
@@ -123,7 +124,8 @@ impl<T: Pod> Buffer<T> {
         stream.memcpy_dtoh(&view, &mut to.bytes).map_err(CudaError::of("cuMemcpyDtoHAsync"))
     }
 
-    /// Begins to copy all values of the host's `from` to the beginning of the buffer.
+    /// Begins to copy all values of the host's `from` to the beginning of the buffer; `from` may be
+    /// written again once an [`Event`](super::Event) of the stream behind this has come.
     ///
     /// # Panics
     /// If `from` is longer than the buffer: a mistake in the calling code.
@@ -158,13 +160,15 @@ impl<T: Pod> Pinned<T> {
         Ok(pinned)
     }
 
-    /// The values, once copies from or to them are done.
+    /// The values. A copy that is under way is not waited for: cudarc records none while its tracking
+    /// of events is off.
     pub fn values(&self) -> Result<&[T], CudaError> {
         let bytes = self.bytes.as_slice().map_err(CudaError::of("cuEventSynchronize"))?;
         Ok(bytemuck::cast_slice(bytes))
     }
 
-    /// The values, once copies from or to them are done.
+    /// The values. A copy that is under way is not waited for: cudarc records none while its tracking
+    /// of events is off.
     pub fn values_mut(&mut self) -> Result<&mut [T], CudaError> {
         let bytes = self.bytes.as_mut_slice().map_err(CudaError::of("cuEventSynchronize"))?;
         Ok(bytemuck::cast_slice_mut(bytes))
