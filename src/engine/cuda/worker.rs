@@ -67,6 +67,8 @@ impl Worker {
 
     /// Bytes of device memory that trials may take.
     pub fn room(&self) -> Result<u64, CudaError> {
+        // What was dropped is freed in the stream's order: only then is it counted as free.
+        self.stream.synchronize()?;
         let (free, _total) = self.stream.device().memory()?;
         Ok((free as f64 * USABLE) as u64)
     }
