@@ -2,12 +2,13 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use bytemuck::Pod;
 use cudarc::driver::sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
 use cudarc::driver::{CudaSlice, DevicePtr, DriverError, PinnedHostSlice};
 
-use super::{CudaError, Stream};
+use super::{CudaError, Event, Stream};
 
 /// `len` values of `T` on a GPU, freed in its stream's order when dropped. Its address is a multiple
 /// of 256.
@@ -113,26 +114,29 @@ impl<T: Pod> Buffer<T> {
         Ok(values)
     }
 
-    /// Begins to copy the first values to the host's `to`, which may be read once an
-    /// [`Event`](super::Event) of the stream behind this has come.
+    /// Begins to copy the first values to the host's `to`, which waits for them when it is read.
     ///
     /// # Panics
     /// If `to` is longer than the buffer: a mistake in the calling code.
     pub fn send(&self, to: &mut Pinned<T>) -> Result<(), CudaError> {
         let view = self.bytes.slice(byte_range::<T>(0..to.len, self.len));
         let stream = self.stream.inner();
-        stream.memcpy_dtoh(&view, &mut to.bytes).map_err(CudaError::of("cuMemcpyDtoHAsync"))
+        stream.memcpy_dtoh(&view, &mut to.bytes).map_err(CudaError::of("cuMemcpyDtoHAsync"))?;
+        to.set_under_way(self.stream.event()?);
+        Ok(())
     }
 
-    /// Begins to copy all values of the host's `from` to the beginning of the buffer; `from` may be
-    /// written again once an [`Event`](super::Event) of the stream behind this has come.
+    /// Begins to copy all values of the host's `from` to the beginning of the buffer; `from` waits
+    /// for that when it is written again.
     ///
     /// # Panics
     /// If `from` is longer than the buffer: a mistake in the calling code.
     pub fn receive(&mut self, from: &Pinned<T>) -> Result<(), CudaError> {
         let mut view = self.bytes.slice_mut(byte_range::<T>(0..from.len, self.len));
         let stream = self.stream.inner();
-        stream.memcpy_htod(&from.bytes, &mut view).map_err(CudaError::of("cuMemcpyHtoDAsync"))
+        stream.memcpy_htod(&from.bytes, &mut view).map_err(CudaError::of("cuMemcpyHtoDAsync"))?;
+        from.set_under_way(self.stream.event()?);
+        Ok(())
     }
 }
 
@@ -141,6 +145,8 @@ impl<T: Pod> Buffer<T> {
 #[derive(Debug)]
 pub struct Pinned<T> {
     bytes: PinnedHostSlice<u8>,
+    /// After the last copy. cudarc's own event is not recorded while its tracking is off.
+    under_way: Mutex<Option<Event>>,
     len: usize,
     of: PhantomData<T>,
 }
@@ -155,23 +161,43 @@ impl<T: Pod> Pinned<T> {
         let allocated = unsafe { context.alloc_pinned_with_flags::<u8>(bytes, 0) };
         let bytes =
             allocated.map_err(|error| out_of_memory(error, stream, bytes, "cuMemHostAlloc"))?;
-        let mut pinned = Pinned { bytes, len, of: PhantomData };
+        let mut pinned = Pinned { bytes, under_way: Mutex::default(), len, of: PhantomData };
         pinned.values_mut()?.fill(T::zeroed());
         Ok(pinned)
     }
 
-    /// The values. A copy that is under way is not waited for: cudarc records none while its tracking
-    /// of events is off.
+    /// The values, once copies from or to them are done.
     pub fn values(&self) -> Result<&[T], CudaError> {
+        self.wait()?;
         let bytes = self.bytes.as_slice().map_err(CudaError::of("cuEventSynchronize"))?;
         Ok(bytemuck::cast_slice(bytes))
     }
 
-    /// The values. A copy that is under way is not waited for: cudarc records none while its tracking
-    /// of events is off.
+    /// The values, once copies from or to them are done.
     pub fn values_mut(&mut self) -> Result<&mut [T], CudaError> {
+        self.wait()?;
         let bytes = self.bytes.as_mut_slice().map_err(CudaError::of("cuEventSynchronize"))?;
         Ok(bytemuck::cast_slice_mut(bytes))
+    }
+}
+
+impl<T> Pinned<T> {
+    /// Notes a copy: work of one stream, so the last is behind all others.
+    fn set_under_way(&self, event: Event) {
+        *self.under_way.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
+    }
+
+    fn wait(&self) -> Result<(), CudaError> {
+        let event = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).take();
+        event.map_or(Ok(()), |event| event.synchronize())
+    }
+}
+
+impl<T> Drop for Pinned<T> {
+    /// The memory is not given back while the GPU may still copy.
+    fn drop(&mut self) {
+        // After an error of the device no copy is under way.
+        let _ = self.wait();
     }
 }
 
