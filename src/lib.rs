@@ -9,6 +9,7 @@ pub mod cli;
 pub mod data;
 pub mod engine;
 pub mod error;
+pub mod measure;
 pub mod model;
 pub mod random;
 pub mod report;

@@ -114,6 +114,17 @@ impl<T: Pod> Buffer<T> {
         Ok(values)
     }
 
+    /// Copies all values of another buffer of this GPU to the beginning of this one, in the stream's
+    /// order.
+    ///
+    /// # Panics
+    /// If they do not fit: a mistake in the calling code.
+    pub fn copy_from(&mut self, from: &Buffer<T>) -> Result<(), CudaError> {
+        let mut view = self.bytes.slice_mut(byte_range::<T>(0..from.len, self.len));
+        let stream = self.stream.inner();
+        stream.memcpy_dtod(&from.bytes, &mut view).map_err(CudaError::of("cuMemcpyDtoDAsync"))
+    }
+
     /// Begins to copy the first values to the host's `to`, which waits for them when it is read.
     ///
     /// # Panics
