@@ -28,14 +28,7 @@ __device__ static void start_epoch(const Plan &plan, const Command &command, Clo
     clock.train_loss = 0.0;
     clock.validation_loss = 0.0;
     clock.learning_rate = command.learning_rate;
-    for (unsigned int half = 0; half < 2; half++) {
-        const unsigned long long block = 2ull * clock.finished + half;
-        const uint4 words = philox_block(plan.seed, plan.shuffle_trial, SHUFFLE_PURPOSE, block);
-        clock.keys[4 * half] = words.x;
-        clock.keys[4 * half + 1] = words.y;
-        clock.keys[4 * half + 2] = words.z;
-        clock.keys[4 * half + 3] = words.w;
-    }
+    shuffle_keys(plan.seed, plan.shuffle_trial, clock.finished, clock.keys);
 }
 
 // Books what the closed step came to and moves past its rows.

@@ -9,6 +9,19 @@
 // The purpose word of a shuffle's round keys: kind 3, as Purpose::word says.
 #define SHUFFLE_PURPOSE (3u << 16)
 
+// The eight round keys of a trial's epoch, counted from 0.
+__device__ inline void shuffle_keys(unsigned long long seed, unsigned int trial, unsigned int epoch,
+                                    unsigned int *keys)
+{
+    for (unsigned int half = 0; half < 2; half++) {
+        const uint4 words = philox_block(seed, trial, SHUFFLE_PURPOSE, 2ull * epoch + half);
+        keys[4 * half] = words.x;
+        keys[4 * half + 1] = words.y;
+        keys[4 * half + 2] = words.z;
+        keys[4 * half + 3] = words.w;
+    }
+}
+
 __device__ inline unsigned int shuffle_mix(unsigned int half, unsigned int key)
 {
     unsigned int x = (half ^ key) * 0x9E3779B1u;

@@ -14,6 +14,7 @@ pub mod compile;
 mod data;
 pub mod discover;
 mod evaluate;
+pub mod fused;
 mod group;
 pub mod launch;
 pub mod layout;
