@@ -2,14 +2,17 @@
 //!
 //! An engine knows nothing of searching. It is given trials, trains them side by side, and tells
 //! an [`Observer`] of every epoch; the observer's answer decides whether the trial goes on. Its
-//! wings: [`cpu`] and [`cuda`].
+//! wings: [`cpu`] and [`cuda`]. Where the time goes it tells a recorder of [`profile`], if the observer
+//! has one.
 
 pub mod cpu;
 pub mod cuda;
+pub mod profile;
 
 use crate::data::{Part, Split};
 use crate::error::Result;
 use crate::model::{Architecture, Parameters, Recipe};
+use profile::Recorder;
 
 /// A trial as an engine sees it: a number and a recipe. With the task's seed and data they fix
 /// every number of the trial, to the last bit.
@@ -86,6 +89,11 @@ pub trait Observer: Sync {
     /// Told, as a line for people, what an engine did otherwise than asked and went on: that an
     /// array did not fit and was halved, that compiled kernels could not be kept.
     fn warn(&self, _line: &str) {}
+
+    /// Where the engine is to say what its time goes to; with none it takes no times.
+    fn recorder(&self) -> Option<&Recorder> {
+        None
+    }
 
     /// Asked between steps: true makes `advance` return soon, with unfinished epochs undone.
     fn interrupted(&self) -> bool {

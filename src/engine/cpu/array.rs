@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::lanes::Isa;
-use super::trial::Running;
-use crate::engine::{Next, Observer, Task, Trial, TrialArray};
+use super::probe::{Laps, Unwatched};
+use super::trial::{Interrupted, Running};
+use crate::engine::cuda::launch::nvtx;
+use crate::engine::{EpochMetrics, Next, Observer, Task, Trial, TrialArray};
 use crate::error::Result;
 
 /// Trials on all cores, each trained by one thread at a time, an epoch at a time.
@@ -62,13 +64,14 @@ impl TrialArray for CpuArray<'_> {
         let slots = Mutex::new(&mut self.slots);
         let failed = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let work = || {
-                let done = work(isa, task, &slots, live, observer, &|| {
+            let work = |thread: usize| {
+                let done = work(isa, task, &slots, live, (observer, thread), &|| {
                     failed.load(Ordering::Relaxed) || observer.interrupted()
                 });
                 done.inspect_err(|_| failed.store(true, Ordering::Relaxed))
             };
-            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            let threads: Vec<_> =
+                (0..threads).map(|thread| scope.spawn(move || work(thread))).collect();
             // An error stops all of them; the first thread's is as good as another's.
             threads.into_iter().try_for_each(|thread| {
                 thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -91,13 +94,13 @@ fn work<'a>(
     task: &'a Task,
     slots: &Shared<'_, 'a>,
     live: usize,
-    observer: &dyn Observer,
+    (observer, thread): (&dyn Observer, usize),
     stopped: &dyn Fn() -> bool,
 ) -> Result<()> {
     while !stopped() {
         let Some((index, trial, begun)) = take(slots, live) else { return Ok(()) };
         let mut running = begun.unwrap_or_else(|| Box::new(Running::new(isa, task, trial)));
-        let stage = match running.epoch(stopped) {
+        let stage = match epoch(&mut running, stopped, observer, thread) {
             Err(_interrupted) => Stage::Finished,
             Ok(metrics) => {
                 match observer.after_epoch(index, metrics, &|| Ok(running.parameters()))? {
@@ -112,6 +115,24 @@ fn work<'a>(
         }
     }
     Ok(())
+}
+
+/// Trains one epoch, under the eyes of the observer's recorder if it has one.
+fn epoch(
+    running: &mut Running<'_>,
+    stopped: &dyn Fn() -> bool,
+    observer: &dyn Observer,
+    thread: usize,
+) -> Result<EpochMetrics, Interrupted> {
+    let name = || format!("trial {} epoch {}", running.number(), running.epochs + 1);
+    let _range = nvtx::range(name);
+    let Some(recorder) = observer.recorder() else {
+        return running.epoch(stopped, &mut Unwatched);
+    };
+    let (name, mut laps) = (name(), Laps::new(recorder, running.epochs));
+    let metrics = running.epoch(stopped, &mut laps)?;
+    laps.finish(recorder, thread, &name);
+    Ok(metrics)
 }
 
 /// The trial to train next: of those in training the one with the most work left, or a new one

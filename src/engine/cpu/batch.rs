@@ -8,10 +8,12 @@ use super::dense::{
 };
 use super::lanes::{Block, ByteRows, Isa, LANES, blocks, floats_mut};
 use super::network::{Layer, Network, stride_of};
+use super::probe::{Operation, Probe};
 use super::products::{Matrix, Operand, Pixels};
 use super::sgd::Rule;
 use super::softmax_xent::{Logits, Score, Train};
 use crate::data::Part;
+use crate::engine::profile::Work;
 use crate::model::{Architecture, Hidden, Shape};
 use crate::random::{Purpose, Stream};
 
@@ -118,7 +120,14 @@ impl Batch {
     }
 
     /// One step of SGD; returns the sum of the samples' losses, before the update.
-    pub fn train(&mut self, network: &mut Network, part: Part<'_>, step: &Step<'_>) -> f64 {
+    pub fn train(
+        &mut self,
+        network: &mut Network,
+        part: Part<'_>,
+        step: &Step<'_>,
+        probe: &mut impl Probe,
+    ) -> f64 {
+        probe.step(step.samples.len());
         let dropout = |layer| {
             let stream = Stream::new(step.seed, Purpose::Dropout(layer as u16), step.trial);
             Some(Dropout { stream, first: step.before })
@@ -129,17 +138,18 @@ impl Batch {
         if self.reads_bytes() {
             let rows = rows_of(part, self.inputs, step.samples);
             let inputs = Pixels { rows: ByteRows::new(&rows) };
-            self.logits(network, inputs, PIXEL, step.samples.len(), next);
-            let loss = self.loss(step);
-            self.backward(network, inputs, step, next);
+            probe.lap(Operation::Gather, 0, || Work::moving(step.samples.len()));
+            self.logits(network, inputs, PIXEL, step.samples.len(), next, probe);
+            let loss = self.loss(step, probe);
+            self.backward(network, inputs, step, next, probe);
             loss
         } else {
-            self.gather(part, step.samples);
+            self.gather(part, step.samples, probe);
             let pixels = std::mem::take(&mut self.pixels);
             let inputs = Matrix { blocks: &pixels, stride: self.stride };
-            self.forward(network, inputs, step.samples.len(), next, dropout);
-            let loss = self.loss(step);
-            self.backward(network, inputs, step, next);
+            self.forward(network, inputs, step.samples.len(), next, dropout, probe);
+            let loss = self.loss(step, probe);
+            self.backward(network, inputs, step, next, probe);
             self.pixels = pixels;
             loss
         }
@@ -152,24 +162,29 @@ impl Batch {
         part: Part<'_>,
         samples: &[u32],
         total: &mut f64,
+        probe: &mut impl Probe,
     ) -> &[u32] {
+        probe.step(samples.len());
         let mut next = NextBatch::new(part, self.inputs, &[]);
         self.take_labels(part, samples);
         if self.reads_bytes() {
             let rows = rows_of(part, self.inputs, samples);
             let inputs = Pixels { rows: ByteRows::new(&rows) };
-            self.logits(network, inputs, PIXEL, samples.len(), &mut next);
+            probe.lap(Operation::Gather, 0, || Work::moving(samples.len()));
+            self.logits(network, inputs, PIXEL, samples.len(), &mut next, probe);
         } else {
-            self.gather(part, samples);
+            self.gather(part, samples, probe);
             let pixels = std::mem::take(&mut self.pixels);
             let inputs = Matrix { blocks: &pixels, stride: self.stride };
-            self.forward(network, inputs, samples.len(), &mut next, |_| None);
+            self.forward(network, inputs, samples.len(), &mut next, |_| None, probe);
             self.pixels = pixels;
         }
         let logits = Logits { values: &self.output.logits, classes: self.output.classes };
         let predicted = &mut self.predicted[..samples.len()];
         let labels = &self.labels[..samples.len()];
         self.isa.run(Score { logits, labels, predicted, total });
+        let classes = self.output.classes;
+        probe.lap(Operation::SoftmaxXent, 0, || Work::moving(4 * labels.len() * (classes + 1)));
         predicted
     }
 
@@ -190,9 +205,11 @@ impl Batch {
         }
     }
 
-    fn gather(&mut self, part: Part<'_>, samples: &[u32]) {
+    fn gather(&mut self, part: Part<'_>, samples: &[u32], probe: &mut impl Probe) {
         let (inputs, stride, out) = (self.inputs, self.stride, &mut self.pixels[..]);
         self.isa.run(Gather { pixels: part.pixels, inputs, batch: samples, out, stride });
+        // Bytes are read, floats written.
+        probe.lap(Operation::Gather, 0, || Work::moving(5 * samples.len() * inputs));
     }
 
     /// All layers forward, the pixels being a matrix.
@@ -203,6 +220,7 @@ impl Batch {
         samples: usize,
         ahead: &mut NextBatch<'_>,
         dropout: impl Fn(usize) -> Option<Dropout>,
+        probe: &mut impl Probe,
     ) {
         let (isa, stride) = (self.isa, self.stride);
         // Taken out for as long as the logits are computed from the last of them.
@@ -210,11 +228,16 @@ impl Batch {
         let (mut inputs, mut scale) = (pixels, PIXEL);
         for (index, (hidden, layer)) in layers.iter_mut().zip(&network.layers).enumerate() {
             let (out, ahead) = (&mut hidden.values[..], &mut *ahead);
+            let number = index + 1;
             match &mut hidden.wide {
                 Some(wide) => {
-                    wide.forward(isa, layer, (inputs, scale), samples, (out, stride), ahead)
+                    let inputs = (inputs, scale);
+                    wide.forward(isa, (layer, number), inputs, samples, (out, stride), ahead, probe)
                 }
-                None => isa.run(Forward { layer, inputs, scale, samples, out, stride, ahead }),
+                None => {
+                    isa.run(Forward { layer, inputs, scale, samples, out, stride, ahead });
+                    probe.lap(Operation::Forward, number, || forward_work(layer, samples, 4));
+                }
             }
             isa.run(Activate {
                 hidden: hidden.layer,
@@ -224,44 +247,54 @@ impl Batch {
                 samples,
                 dropout: dropout(index),
             });
+            let units = layer.shape.outputs;
+            probe.lap(Operation::Activate, number, || Work::moving(12 * samples * units));
             (inputs, scale) = (Matrix { blocks: &hidden.values, stride }, 1.0);
         }
-        self.logits(network, inputs, scale, samples, ahead);
+        self.logits(network, inputs, scale, samples, ahead, probe);
         self.hidden = layers;
     }
 
     /// The output layer forward.
-    fn logits(
+    fn logits<X: Operand>(
         &mut self,
         network: &Network,
-        inputs: impl Operand,
+        inputs: X,
         scale: f32,
         samples: usize,
         ahead: &mut NextBatch<'_>,
+        probe: &mut impl Probe,
     ) {
         let Some(layer) = network.layers.last() else { return };
         let OutputBatch { sums, logits: out, .. } = &mut self.output;
         self.isa.run(ForwardLogits { layer, inputs, scale, samples, sums, out, ahead });
+        let work = || forward_work(layer, samples, value_bytes::<X>());
+        probe.lap(Operation::Forward, network.layers.len(), work);
     }
 
-    fn loss(&mut self, step: &Step<'_>) -> f64 {
+    fn loss(&mut self, step: &Step<'_>, probe: &mut impl Probe) -> f64 {
         let (delta_stride, output) = (self.stride, &mut self.output);
-        self.isa.run(Train {
+        let loss = self.isa.run(Train {
             logits: Logits { values: &output.logits, classes: output.classes },
             labels: &self.labels[..step.samples.len()],
             smoothing: step.smoothing,
             delta_t: &mut output.delta_t,
             delta: &mut output.delta,
             delta_stride,
-        })
+        });
+        // Logits are read, gradients written twice.
+        let values = step.samples.len() * output.classes;
+        probe.lap(Operation::SoftmaxXent, 0, || Work::moving(12 * values));
+        loss
     }
 
-    fn backward(
+    fn backward<X: Operand>(
         &mut self,
         network: &mut Network,
-        pixels: impl Operand,
+        pixels: X,
         step: &Step<'_>,
         ahead: &mut NextBatch<'_>,
+        probe: &mut impl Probe,
     ) {
         let stride = self.stride;
         let Batch { isa, hidden, output, .. } = self;
@@ -275,6 +308,7 @@ impl Batch {
             let (layer, delta, delta_t) = above;
             let delta = Matrix { blocks: delta, stride };
             let inputs = Matrix { blocks: &part.values, stride };
+            let number = index + 2; // of `layer`: it lies above hidden layer `index`
             // A strip of weights gives its inputs their gradient and is updated while it is near.
             for columns in strips(layer) {
                 isa.run(InputGradient {
@@ -286,10 +320,16 @@ impl Batch {
                     out: &mut part.delta,
                     stride,
                 });
+                let width = columns.len() * LANES;
+                let work = || input_gradient_work(layer, width, samples);
+                probe.lap(Operation::InputGradient, number, work);
                 let ahead = &mut *ahead;
                 isa.run(Learn { layer, inputs, columns, samples, delta, rule, ahead });
+                let work = || weight_gradient_work(layer, width, samples, 4);
+                probe.lap(Operation::WeightGradient, number, work);
             }
             isa.run(LearnBiases { layer, samples, delta, rule });
+            probe.lap(Operation::Sgd, number, || biases_work(layer, samples));
             let units = part.layer.units;
             let delta_t_stride = transposed_stride(units);
             if index > 0 {
@@ -300,6 +340,7 @@ impl Batch {
                     to: &mut part.delta_t,
                     stride: delta_t_stride,
                 });
+                probe.lap(Operation::Transpose, number - 1, || Work::moving(8 * samples * units));
             }
             let delta_t = Matrix { blocks: &part.delta_t, stride: delta_t_stride };
             above = (lower, &mut part.delta, delta_t);
@@ -307,21 +348,25 @@ impl Batch {
         let (layer, delta, _) = above;
         isa.run(LearnBiases { layer, samples, delta: Matrix { blocks: delta, stride }, rule });
         floats_mut(delta).iter_mut().for_each(|value| *value *= PIXEL);
+        probe.lap(Operation::Sgd, 1, || biases_work(layer, samples));
         let (columns, delta) = (0..blocks(layer.shape.inputs), Matrix { blocks: delta, stride });
         isa.run(Learn { layer, inputs: pixels, columns, samples, delta, rule, ahead });
+        let work = || weight_gradient_work(layer, layer.shape.inputs, samples, value_bytes::<X>());
+        probe.lap(Operation::WeightGradient, 1, work);
     }
 }
 
 impl WideBatch {
-    /// A layer forward by a wide product.
+    /// A layer forward by a wide product; the layer with its number, from 1.
     fn forward(
         &mut self,
         isa: Isa,
-        layer: &Layer,
+        (layer, number): (&Layer, usize),
         (inputs, scale): (Matrix<'_>, f32),
         samples: usize,
         (out, out_stride): (&mut [Block], usize),
         ahead: &mut NextBatch<'_>,
+        probe: &mut impl Probe,
     ) {
         let Shape { inputs: columns, outputs } = layer.shape;
         let (inputs_stride, stride) = (transposed_stride(columns), transposed_stride(outputs));
@@ -332,8 +377,10 @@ impl WideBatch {
             to: &mut self.inputs_t,
             stride: inputs_stride,
         });
+        probe.lap(Operation::Transpose, number, || Work::moving(8 * samples * columns));
         let inputs = Matrix { blocks: &self.inputs_t, stride: inputs_stride };
         isa.run(ForwardWide { layer, inputs, scale, samples, out: &mut self.z_t, stride, ahead });
+        probe.lap(Operation::Forward, number, || forward_work(layer, samples, 4));
         isa.run(Transpose {
             from: Matrix { blocks: &self.z_t, stride },
             rows: outputs,
@@ -341,7 +388,40 @@ impl WideBatch {
             to: out,
             stride: out_stride,
         });
+        probe.lap(Operation::Transpose, number, || Work::moving(8 * samples * outputs));
     }
+}
+
+/// Bytes of a value of an operand: 1 of a pixel, 4 of a float.
+fn value_bytes<X: Operand>() -> usize {
+    size_of::<X::Item>() / LANES
+}
+
+/// Inputs and weights are read, outputs written.
+fn forward_work(layer: &Layer, samples: usize, input_bytes: usize) -> Work {
+    let Shape { inputs, outputs } = layer.shape;
+    let bytes = input_bytes * samples * inputs + 4 * outputs * (inputs + samples);
+    Work::product([samples, outputs, inputs], bytes)
+}
+
+/// Deltas, weights and slopes are read, the deltas below written: of `width` inputs.
+fn input_gradient_work(layer: &Layer, width: usize, samples: usize) -> Work {
+    let (width, outputs) = (width.min(layer.shape.inputs), layer.shape.outputs);
+    let bytes = 4 * (samples * outputs + width * outputs + 2 * samples * width);
+    Work::product([samples, width, outputs], bytes)
+}
+
+/// Inputs and deltas are read, weights and velocities read and written: of `width` inputs.
+fn weight_gradient_work(layer: &Layer, width: usize, samples: usize, input_bytes: usize) -> Work {
+    let (width, outputs) = (width.min(layer.shape.inputs), layer.shape.outputs);
+    let state = if layer.weight_velocity.is_empty() { 2 } else { 4 };
+    let bytes = input_bytes * samples * width + 4 * samples * outputs + 4 * state * width * outputs;
+    Work::product([width, outputs, samples], bytes)
+}
+
+/// Deltas are read; biases and velocities, read and written, are next to nothing.
+fn biases_work(layer: &Layer, samples: usize) -> Work {
+    Work::moving(4 * samples * layer.shape.outputs)
 }
 
 /// The stride of a transposed matrix: whole blocks of rows, and odd, as [`stride_of`] says why.

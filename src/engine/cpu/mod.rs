@@ -12,6 +12,7 @@ mod dense;
 mod elementwise;
 pub mod lanes;
 mod network;
+mod probe;
 mod products;
 mod sgd;
 mod softmax_xent;

@@ -5,8 +5,10 @@ use std::time::Instant;
 use super::batch::{Batch, Step};
 use super::lanes::{Isa, Kernel, Lanes};
 use super::network::Network;
+use super::probe::{Operation, Probe, Unwatched};
 use super::sgd::Rule;
 use crate::data::Part;
+use crate::engine::profile::{Phase, Work};
 use crate::engine::{EpochMetrics, Evaluation, ShuffleMode, Task, Trial};
 use crate::model::{Architecture, Parameters};
 use crate::random::Shuffle;
@@ -46,18 +48,27 @@ impl<'a> Running<'a> {
         }
     }
 
+    /// The trial's number.
+    pub fn number(&self) -> u32 {
+        self.trial.number
+    }
+
     /// The model as it is now.
     pub fn parameters(&self) -> Parameters {
         self.network.parameters()
     }
 
     /// Trains one more epoch and validates.
-    pub fn epoch(&mut self, interrupted: impl Fn() -> bool) -> Result<EpochMetrics, Interrupted> {
+    pub fn epoch(
+        &mut self,
+        interrupted: impl Fn() -> bool,
+        probe: &mut impl Probe,
+    ) -> Result<EpochMetrics, Interrupted> {
         let start = Instant::now();
-        let train_loss = self.pass(interrupted)?;
+        let train_loss = self.pass(interrupted, probe)?;
         self.epochs += 1;
-        let validation =
-            score(&mut self.scoring, &self.network, self.task.split.validation(), |_, _| {});
+        let part = self.task.split.validation();
+        let validation = score(&mut self.scoring, &self.network, part, |_, _| {}, probe);
         Ok(EpochMetrics {
             epoch: self.epochs,
             train_loss,
@@ -68,7 +79,12 @@ impl<'a> Running<'a> {
     }
 
     /// One pass over the training samples; returns their mean loss.
-    fn pass(&mut self, interrupted: impl Fn() -> bool) -> Result<f64, Interrupted> {
+    fn pass(
+        &mut self,
+        interrupted: impl Fn() -> bool,
+        probe: &mut impl Probe,
+    ) -> Result<f64, Interrupted> {
+        probe.enter(Phase::Training);
         let part = self.task.split.training();
         let recipe = &self.trial.recipe;
         let numbers = &recipe.hyperparameters;
@@ -79,6 +95,7 @@ impl<'a> Running<'a> {
             weight_decay: numbers.weight_decay,
         };
         let order = self.order(part.len());
+        probe.lap(Operation::Shuffle, 0, || Work::moving(4 * order.len()));
         let mut steps = order.chunks(numbers.batch_size).enumerate().peekable();
         let mut before = (self.epochs * part.len()) as u64;
         let mut loss = 0.0;
@@ -98,6 +115,7 @@ impl<'a> Running<'a> {
                     trial: self.trial.number,
                     before,
                 },
+                probe,
             );
             before += samples.len() as u64;
         }
@@ -150,14 +168,15 @@ pub fn evaluate(
     let classes = architecture.classes;
     let mut confusion = vec![0; classes * classes];
     let mut batch = scoring_batch(isa, architecture);
-    let mut evaluation = score(&mut batch, &network, part, |label, predicted| {
+    let count = |label: usize, predicted: usize| {
         // A sample with a logit that is not a number has no predicted class.
         if let Some(count) =
             confusion.get_mut(label * classes..).and_then(|row| row[..classes].get_mut(predicted))
         {
             *count += 1;
         }
-    });
+    };
+    let mut evaluation = score(&mut batch, &network, part, count, &mut Unwatched);
     evaluation.confusion = confusion;
     evaluation
 }
@@ -168,12 +187,14 @@ fn score(
     network: &Network,
     part: Part<'_>,
     mut each: impl FnMut(usize, usize),
+    probe: &mut impl Probe,
 ) -> Evaluation {
+    probe.enter(Phase::Validation);
     let (mut loss, mut wrong) = (0.0, 0);
     let all: Vec<u32> = (0..part.len() as u32).collect();
     for (samples, labels) in all.chunks(batch.capacity()).zip(part.labels.chunks(batch.capacity()))
     {
-        let predicted = batch.score(network, part, samples, &mut loss);
+        let predicted = batch.score(network, part, samples, &mut loss, probe);
         for (label, predicted) in labels.iter().zip(predicted) {
             wrong += usize::from(u32::from(*label) != *predicted);
             each(usize::from(*label), *predicted as usize);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::group::{Group, Seat};
 use super::layout;
 use super::worker::Worker;
+use crate::engine::profile::Recorder;
 use crate::engine::{EpochMetrics, Next, Observer, Task, Trial, TrialArray};
 use crate::error::Result;
 use crate::model::Parameters;
@@ -100,6 +101,10 @@ impl Observer for Together<'_> {
 
     fn warn(&self, line: &str) {
         self.observer.warn(line);
+    }
+
+    fn recorder(&self) -> Option<&Recorder> {
+        self.observer.recorder()
     }
 
     fn interrupted(&self) -> bool {

@@ -8,10 +8,12 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::launch::trial::{Clock, Command};
-use super::launch::{CudaError, Event, Graph, Pinned};
+use super::launch::{CudaError, Event, Graph, Pinned, nvtx};
 use super::layout::Layout;
 use super::placed::Placed;
+use super::profile::{Tally, Timed};
 use super::worker::Worker;
+use crate::engine::profile::Recorder;
 use crate::engine::{EpochMetrics, Next, Observer, Task, Trial};
 use crate::error::Result;
 use crate::model::Parameters;
@@ -63,6 +65,12 @@ struct Member {
     epochs: usize,
     /// The member's share of the wall time of its epoch so far.
     seconds: f64,
+    /// When it was let train its epoch.
+    begun: Instant,
+    /// The epoch, for a tool that listens.
+    range: Option<nvtx::Range>,
+    /// Epochs of this advance, for a profile.
+    profiled: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,6 +86,8 @@ struct Flight {
     clocks: Pinned<Clock>,
     /// After both copies: until then the host may touch neither.
     landed: Option<Event>,
+    /// For a profile.
+    timed: Option<Timed>,
 }
 
 impl<'a> Group<'a> {
@@ -110,23 +120,34 @@ impl<'a> Group<'a> {
                 self.command(index);
             }
         }
+        if let Some((recorder, kernel)) = once(observer) {
+            return self.once(recorder, kernel);
+        }
         // Recorded anew for each advance: it costs milliseconds, and a graph belongs to its thread.
         let ticks = || (0..self.ticks).try_for_each(|_| self.placed.tick());
         let graph = self.gpu.stream.capture::<CudaError>(ticks)?;
+        let tally = |recorder| Tally::new(recorder, &self.gpu.stream);
+        let mut tally = observer.recorder().map(tally).transpose()?;
         let mut under_way = VecDeque::new();
         let mut landed = Instant::now();
         while !observer.interrupted() {
             while let Some(flight) = self.flights.pop_if(|_| self.members.iter().any(trains)) {
-                under_way.push_back(self.launch(&graph, flight)?);
+                under_way.push_back(self.launch(&graph, flight, tally.as_mut())?);
             }
-            let Some(flight) = under_way.pop_front() else { return Ok(()) };
+            let Some(mut flight) = under_way.pop_front() else {
+                self.finish(tally);
+                return Ok(());
+            };
             if let Some(landed) = &flight.landed {
                 landed.synchronize()?;
             }
             let clocks = flight.clocks.values()?;
             self.share(landed.elapsed().as_secs_f64());
             landed = Instant::now();
-            self.hear(clocks, observer)?;
+            if let (Some(tally), Some(timed)) = (tally.as_mut(), flight.timed.take()) {
+                tally.landed(timed, self.ticks)?;
+            }
+            self.hear(clocks, observer, tally.as_mut())?;
             self.flights.push(flight);
         }
         self.members.iter_mut().for_each(|member| member.stage = Stage::Finished);
@@ -156,14 +177,25 @@ impl<'a> Group<'a> {
         member.stage = Stage::Training;
         let recipe = &member.trial.recipe;
         let rate = recipe.hyperparameters.learning_rate_at(member.epochs, recipe.epochs);
-        self.commands[index] = Command { epoch: member.epochs as u32 + 1, learning_rate: rate };
+        let epoch = member.epochs + 1;
+        self.commands[index] = Command { epoch: epoch as u32, learning_rate: rate };
+        member.begun = Instant::now();
+        member.range = nvtx::range(|| format!("trial {} epoch {epoch}", member.trial.number));
     }
 
     /// Sends the device off for one graph.
-    fn launch(&mut self, graph: &Graph, mut flight: Flight) -> Result<Flight, CudaError> {
+    fn launch(
+        &mut self,
+        graph: &Graph,
+        mut flight: Flight,
+        tally: Option<&mut Tally<'_>>,
+    ) -> Result<Flight, CudaError> {
         flight.commands.values_mut()?.copy_from_slice(&self.commands);
         self.placed.command(&flight.commands)?;
-        graph.launch()?;
+        match tally {
+            None => graph.launch()?,
+            Some(tally) => flight.timed = Some(tally.launch(&self.placed, graph, self.ticks)?),
+        }
         self.placed.report(&mut flight.clocks)?;
         flight.landed = Some(self.gpu.stream.event()?);
         Ok(flight)
@@ -179,7 +211,12 @@ impl<'a> Group<'a> {
     }
 
     /// Tells the observer of every epoch that has ended, and does as it says.
-    fn hear(&mut self, clocks: &[Clock], observer: &dyn Observer) -> Result<()> {
+    fn hear(
+        &mut self,
+        clocks: &[Clock],
+        observer: &dyn Observer,
+        mut tally: Option<&mut Tally<'_>>,
+    ) -> Result<()> {
         for (index, clock) in clocks.iter().enumerate() {
             let member = &mut self.members[index];
             let ended = clock.finished as usize > member.epochs;
@@ -187,6 +224,11 @@ impl<'a> Group<'a> {
                 continue;
             }
             member.epochs += 1;
+            member.profiled += 1;
+            member.range = None;
+            if let Some(tally) = tally.as_deref_mut() {
+                tally.epoch(member.trial.number, member.epochs, member.begun);
+            }
             let metrics = EpochMetrics {
                 epoch: member.epochs,
                 train_loss: clock.train_loss / self.task.split.training().len() as f64,
@@ -205,6 +247,40 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
+    /// Hands a profile over to its recorder.
+    fn finish(&mut self, tally: Option<Tally<'_>>) {
+        let Some(tally) = tally else { return };
+        let members = self.members.iter().zip(&self.placed.layouts);
+        let trained = members.map(|(member, layout)| (&member.trial, layout, member.profiled));
+        tally.finish(trained, &self.task.split);
+        self.members.iter_mut().for_each(|member| member.profiled = 0);
+    }
+
+    /// Runs the first tick up to the first launch of a kernel, and nothing else: a profiler that
+    /// watches this kernel sees it once. The group is of no more use.
+    fn once(&mut self, recorder: &Recorder, kernel: &str) -> Result<()> {
+        let Some(mut flight) = self.flights.pop() else { return Ok(()) };
+        flight.commands.values_mut()?.copy_from_slice(&self.commands);
+        self.placed.command(&flight.commands)?;
+        let (stream, mut tally) = (&self.gpu.stream, Tally::new(recorder, &self.gpu.stream)?);
+        stream.watch(Some(kernel));
+        let sent = self.placed.tick();
+        let watched = stream.unwatch();
+        sent?;
+        stream.synchronize()?;
+        self.members.iter_mut().for_each(|member| member.stage = Stage::Finished);
+        match watched.last() {
+            Some(last) if last.function.is_named(kernel) => tally.once(last)?,
+            _ => {
+                let launched = watched.iter().map(|launch| launch.function.name().to_owned());
+                let (asked, launched) = (kernel.to_owned(), launched.collect());
+                return Err(CudaError::NotLaunched { asked, launched }.into());
+            }
+        }
+        self.finish(Some(tally));
+        Ok(())
+    }
+
     fn parameters(&self, index: usize) -> Result<Parameters> {
         Ok(self.placed.parameters(index)?)
     }
@@ -214,8 +290,13 @@ impl Flight {
     fn new(gpu: &Worker, members: usize) -> Result<Self, CudaError> {
         let commands = Pinned::zeroed(&gpu.stream, members)?;
         let clocks = Pinned::zeroed(&gpu.stream, members)?;
-        Ok(Flight { commands, clocks, landed: None })
+        Ok(Flight { commands, clocks, landed: None, timed: None })
     }
+}
+
+/// The kernel that is to be run once, in place of training.
+fn once(observer: &dyn Observer) -> Option<(&Recorder, &str)> {
+    observer.recorder().and_then(|recorder| Some((recorder, recorder.only()?)))
 }
 
 fn trains(member: &Member) -> bool {
@@ -227,7 +308,16 @@ impl Member {
     fn new(seat: &Seat) -> Self {
         let epochs = seat.kept.as_ref().map_or(0, |kept| kept.clock.finished as usize);
         let (slot, trial) = (seat.slot, seat.trial.clone());
-        Member { slot, trial, stage: Stage::Paused, epochs, seconds: 0.0 }
+        Member {
+            slot,
+            trial,
+            stage: Stage::Paused,
+            epochs,
+            seconds: 0.0,
+            begun: Instant::now(),
+            range: None,
+            profiled: 0,
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! which the [`cache`] keeps; [`discover`] says what of all that is here; a [`worker`] is a GPU with
 //! all kernels. Above that, trials: [`layout`] says where their tensors lie, [`tables`] what each
 //! block works on, in [`tiles`]; [`placed`] has both in device memory and launches a tick of them; a
-//! [`group`] advances tick by tick, an [`mod@array`] is dealt out in groups.
+//! [`group`] advances tick by tick, with a [`profile`] of it if one is wanted, an [`mod@array`] is dealt out in groups.
 
 mod array;
 pub mod cache;
@@ -19,6 +19,7 @@ mod group;
 pub mod launch;
 pub mod layout;
 mod placed;
+mod profile;
 pub mod program;
 pub mod tables;
 pub mod tiles;

@@ -6,6 +6,7 @@ use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream};
 
 use super::driver::{Driver, Gpu};
+use super::watch::Watch;
 use super::{CudaError, Graph};
 
 /// A GPU with its context. Clones are handles to the same one, and may go to any thread.
@@ -39,7 +40,7 @@ impl Device {
     /// A new stream: work that runs in order, beside that of other streams.
     pub fn stream(&self) -> Result<Stream, CudaError> {
         let stream = self.context.new_stream().map_err(CudaError::of("cuStreamCreate"))?;
-        Ok(Stream { device: self.clone(), stream })
+        Ok(Stream { device: self.clone(), stream, watch: Arc::default() })
     }
 
     pub(super) fn context(&self) -> &Arc<CudaContext> {
@@ -53,6 +54,7 @@ impl Device {
 pub struct Stream {
     device: Device,
     stream: Arc<CudaStream>,
+    watch: Arc<Watch>,
 }
 
 impl Stream {
@@ -85,6 +87,10 @@ impl Stream {
         work: impl FnOnce() -> Result<(), E>,
     ) -> Result<Graph, E> {
         Graph::capture(self, work)
+    }
+
+    pub(super) fn watching(&self) -> &Watch {
+        &self.watch
     }
 
     pub(super) fn inner(&self) -> &Arc<CudaStream> {

@@ -69,6 +69,10 @@ pub enum CudaError {
     )]
     Layout { module: String, structure: &'static str, host: Vec<u32>, device: Vec<u32> },
 
+    /// `--once` names a kernel that a step of these trials does not have.
+    #[error("a step of these trials launches no kernel {asked}, but {}; name one of them", .launched.join(", "))]
+    NotLaunched { asked: String, launched: Vec<String> },
+
     /// Device memory is used up.
     #[error(
         "GPU {gpu} has no {bytes} bytes left; give it fewer trials with --array, or free its memory"
@@ -109,7 +113,8 @@ impl From<CudaError> for Error {
             | CudaError::NoGpu
             | CudaError::NoSuchGpu { .. }
             | CudaError::NoNvrtc { .. }
-            | CudaError::GpuTooOld { .. } => 2,
+            | CudaError::GpuTooOld { .. }
+            | CudaError::NotLaunched { .. } => 2,
             _ => 1,
         };
         Error::Room { error: Box::new(error), exit_code }

@@ -49,6 +49,18 @@ pub enum Product {
     InputGradient,
 }
 
+impl Product {
+    /// The name of its kernel in a tile configuration.
+    pub fn kernel(self, tile: Tile) -> String {
+        let name = match self {
+            Product::Forward => "forward",
+            Product::WeightGradient => "weight_gradient",
+            Product::InputGradient => "input_gradient",
+        };
+        format!("{name}_{}x{}", tile.m, tile.n)
+    }
+}
+
 /// One product of one trial, as the kernels read it from a table on the device.
 ///
 /// Columns `n` up to the next multiple of 4 of every row of `c` and `z` that is written become zero.
@@ -176,12 +188,7 @@ impl Gemm {
 
     /// The kernel of a product in a tile configuration.
     pub fn function(&self, product: Product, tile: Tile) -> Result<Function, CudaError> {
-        let name = match product {
-            Product::Forward => "forward",
-            Product::WeightGradient => "weight_gradient",
-            Product::InputGradient => "input_gradient",
-        };
-        self.module.function(&format!("{name}_{}x{}", tile.m, tile.n))
+        self.module.function(&product.kernel(tile))
     }
 }
 

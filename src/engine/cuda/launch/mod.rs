@@ -3,8 +3,9 @@
 //! From the ground up: [`driver`] loads libcuda and describes GPUs, [`nvrtc`] finds and calls the
 //! compiler, [`device`] holds contexts and streams, [`memory`] buffers, [`mapped`] what running kernels
 //! share with the host, [`module`] compiled kernels and the one untyped launch, [`graph`] recorded
-//! launches. Above it, one file an operation: its parameter structs and the typed functions that launch
-//! its kernels.
+//! launches; for profiles, [`watch`] takes the times of launches, [`occupancy`] says what limits a
+//! kernel, [`nvtx`] names ranges for NVIDIA's tools. Above it, one file an operation: its parameter
+//! structs and the typed functions that launch its kernels.
 //!
 //! cudarc panics where the driver's library is missing, so nothing here can be had without a
 //! [`Driver`], and that not without the library. Copying and launching functions bind the GPU's
@@ -26,9 +27,12 @@ mod mapped;
 mod memory;
 mod module;
 mod nvrtc;
+pub mod nvtx;
+mod occupancy;
 pub mod sgd;
 pub mod softmax_xent;
 pub mod trial;
+mod watch;
 
 pub use device::{Device, Event, Stream};
 pub use driver::{Driver, Gpu, release, version};
@@ -38,3 +42,5 @@ pub use mapped::Mapped;
 pub use memory::{Buffer, Pinned};
 pub use module::{Arg, DeviceStruct, Function, Module, Shape, arg, launch};
 pub use nvrtc::{Compiled, Nvrtc, Target};
+pub use occupancy::{BlockNeeds, Multiprocessor};
+pub use watch::Watched;

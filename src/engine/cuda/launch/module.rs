@@ -50,7 +50,7 @@ impl Module {
         let function = self.module.load_function(name);
         let function =
             function.map_err(|error| self.missing(error, name, "cuModuleGetFunction"))?;
-        Ok(Function { function })
+        Ok(Function { name: name.into(), function })
     }
 
     /// Checks that the kernels of this module lay out a struct as the host does.
@@ -87,10 +87,31 @@ impl Module {
 /// A kernel. It keeps its module loaded.
 #[derive(Clone, Debug)]
 pub struct Function {
+    name: Arc<str>,
     function: CudaFunction,
 }
 
 impl Function {
+    /// The kernel's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether a user means this kernel: by its name, or by that without its tile, as `forward` is
+    /// for `forward_64x16`.
+    pub fn is_named(&self, name: &str) -> bool {
+        let rest = self.name.strip_prefix(name);
+        rest.is_some_and(|rest| {
+            let tile = rest.strip_prefix('_').and_then(|tile| tile.chars().next());
+            rest.is_empty() || tile.is_some_and(|first| first.is_ascii_digit())
+        })
+    }
+
+    /// Bytes of shared memory of a block that the kernel itself declares.
+    pub fn static_shared(&self) -> Result<usize, CudaError> {
+        self.attribute(Attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)
+    }
+
     /// Registers of a thread; 0 on a device that has none to count.
     pub fn registers(&self) -> Result<usize, CudaError> {
         self.attribute(Attribute::CU_FUNC_ATTRIBUTE_NUM_REGS)
@@ -165,10 +186,26 @@ pub unsafe fn launch(
     shape: Shape,
     args: &[Arg<'_>],
 ) -> Result<(), CudaError> {
-    let Shape { grid, block, shared } = shape;
+    let Shape { grid, .. } = shape;
     if grid.0 == 0 || grid.1 == 0 || grid.2 == 0 {
         return Ok(());
     }
+    // SAFETY: the caller's promise.
+    let send = || unsafe { send(stream, function, shape, args) };
+    let watch = stream.watching();
+    if watch.is_on() { watch.launch(stream, (function, shape), send) } else { send() }
+}
+
+/// Hands a launch to the driver.
+///
+/// # Safety
+/// As of [`launch`].
+unsafe fn send(
+    stream: &Stream,
+    function: &Function,
+    Shape { grid, block, shared }: Shape,
+    args: &[Arg<'_>],
+) -> Result<(), CudaError> {
     let bound = stream.device().context().bind_to_thread();
     bound.map_err(CudaError::of("cuCtxSetCurrent"))?;
     let mut pointers: Vec<*mut c_void> = args.iter().map(|arg| arg.0).collect();
