@@ -76,7 +76,7 @@ impl Precision {
         }
     }
 
-    fn of_engine(self) -> tiles::Precision {
+    pub fn of_engine(self) -> tiles::Precision {
         match self {
             Precision::Fp32 => tiles::Precision::Fp32,
             Precision::Tf32 => tiles::Precision::Tf32,
@@ -96,16 +96,49 @@ impl Precision {
 pub struct Chosen {
     pub engine: Box<dyn Engine + Sync>,
     pub precision: Precision,
-    /// The engine's family: `cpu` or `cuda`.
-    family: &'static str,
+    pub hardware: Hardware,
     /// Why, where the user left it open.
     pub why: Option<String>,
 }
 
+/// What the engine runs on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hardware {
+    Cpu {
+        threads: usize,
+    },
+    /// By their ordinals.
+    Gpus(Vec<usize>),
+}
+
+impl Hardware {
+    pub fn is_gpu(&self) -> bool {
+        matches!(self, Hardware::Gpus(_))
+    }
+
+    /// How many threads or GPUs there are.
+    pub fn lanes(&self) -> usize {
+        match self {
+            Hardware::Cpu { threads } => *threads,
+            Hardware::Gpus(gpus) => gpus.len(),
+        }
+    }
+
+    /// The engine's family.
+    fn family(&self) -> &'static str {
+        if self.is_gpu() { "cuda" } else { "cpu" }
+    }
+}
+
 impl Chosen {
+    /// Whether a simulated device stands in for a GPU, as in the tests.
+    pub fn is_simulated(&self) -> bool {
+        self.hardware.is_gpu() && self.engine.device().contains("simulated")
+    }
+
     /// What the numbers of a trial depend on: the same on every device of the family.
     pub fn arithmetic(&self) -> String {
-        format!("{} {}", self.family, self.precision.name())
+        format!("{} {}", self.hardware.family(), self.precision.name())
     }
 
     /// The line that says what was taken, and why where the user left that open.
@@ -147,8 +180,9 @@ impl DeviceArgs {
             let (precision, device) = (self.precision.option(), "the CPU engine".to_owned());
             return Err(Error::Precision { precision, device });
         }
-        let engine = Box::new(CpuEngine::new(self.threads)?);
-        Ok(Chosen { engine, precision: self.precision, family: "cpu", why })
+        let engine = CpuEngine::new(self.threads)?;
+        let hardware = Hardware::Cpu { threads: engine.threads() };
+        Ok(Chosen { engine: Box::new(engine), precision: self.precision, hardware, why })
     }
 
     fn cuda(&self, driver: &Driver, gpus: &[usize], why: Option<String>) -> Result<Chosen> {
@@ -163,7 +197,8 @@ impl DeviceArgs {
             }
         }
         let engine = Box::new(CudaEngine::new(gpus, precision)?);
-        Ok(Chosen { engine, precision: self.precision, family: "cuda", why })
+        let hardware = Hardware::Gpus(gpus.to_vec());
+        Ok(Chosen { engine, precision: self.precision, hardware, why })
     }
 }
 

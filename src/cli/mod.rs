@@ -9,6 +9,7 @@ mod device;
 mod devices;
 mod eval;
 mod options;
+mod profile;
 mod progress;
 mod search;
 mod signal;
@@ -47,6 +48,8 @@ enum Command {
     Search(search::Args),
     /// Train one config, with a line an epoch
     Train(train::Args),
+    /// Show where the time of a training run goes, operation by operation
+    Profile(profile::Args),
     /// Evaluate a saved model: error, loss and confusion matrix
     Eval(eval::Args),
     /// Look into a study file
@@ -73,6 +76,7 @@ pub fn run(line: impl IntoIterator<Item = OsString>) -> Result<()> {
     match cli.command {
         Command::Search(args) => search::run(args),
         Command::Train(args) => train::run(args),
+        Command::Profile(args) => profile::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Study(args) => study::run(args),
         Command::Data(args) => data::run(args),

@@ -223,11 +223,16 @@ pub fn fixed(space: &Space) -> Result<()> {
 
 /// Refuses, before anything is trained, a place where no model can be saved.
 pub fn check_saveable(path: &Path) -> Result<()> {
+    check_writable(path, "save a model to", "name a file in an existing folder with --save-model")
+}
+
+/// Refuses a place where no file can be.
+pub fn check_writable(path: &Path, action: &'static str, next: &'static str) -> Result<()> {
     let refusal = |reason: &str| Error::File {
-        action: "save a model to",
+        action,
         path: path.to_path_buf(),
         reason: reason.to_owned(),
-        next: "name a file in an existing folder with --save-model",
+        next,
     };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     if path.is_dir() {

@@ -57,6 +57,11 @@ impl Work {
     }
 }
 
+/// Whether an operation does no arithmetic to speak of, so that its bytes alone bound it.
+pub fn moves_only(operation: &str) -> bool {
+    matches!(operation, "gather" | "transpose" | "sgd")
+}
+
 impl std::ops::AddAssign for Work {
     fn add_assign(&mut self, other: Work) {
         self.flops += other.flops;

@@ -1,7 +1,9 @@
-//! Tables and exporters: they read studies, and know nothing that runs.
+//! Tables, figures and exporters: they read studies and measurements, and know nothing that runs.
 
 pub mod csv;
 pub mod json;
+pub mod profile;
+pub mod roofline;
 pub mod table;
 
 use crate::study::TrialRecord;

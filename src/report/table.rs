@@ -66,14 +66,14 @@ pub fn studies(studies: &[(String, Summary)]) -> String {
     finished(table, &["file", "study", "settings"])
 }
 
-fn empty<'a>(header: impl IntoIterator<Item = &'a str>) -> Table {
+pub(super) fn empty<'a>(header: impl IntoIterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     table
 }
 
 /// Numbers to the right, the named columns to the left, nothing behind the last column.
-fn finished(mut table: Table, left: &[&str]) -> String {
+pub(super) fn finished(mut table: Table, left: &[&str]) -> String {
     let titles: Vec<String> = match table.header() {
         Some(header) => header.cell_iter().map(|cell| cell.content()).collect(),
         None => Vec::new(),

@@ -129,7 +129,7 @@ fn epoch(
     let Some(recorder) = observer.recorder() else {
         return running.epoch(stopped, &mut Unwatched);
     };
-    let (name, mut laps) = (name(), Laps::new(recorder, running.epochs));
+    let (name, mut laps) = (name(), Laps::new(recorder));
     let metrics = running.epoch(stopped, &mut laps)?;
     laps.finish(recorder, thread, &name);
     Ok(metrics)

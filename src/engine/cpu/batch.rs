@@ -138,7 +138,7 @@ impl Batch {
         if self.reads_bytes() {
             let rows = rows_of(part, self.inputs, step.samples);
             let inputs = Pixels { rows: ByteRows::new(&rows) };
-            probe.lap(Operation::Gather, 0, || Work::moving(step.samples.len()));
+            probe.lap(Operation::Gather, 0, || ahead_work(step.samples.len(), step.next.len()));
             self.logits(network, inputs, PIXEL, step.samples.len(), next, probe);
             let loss = self.loss(step, probe);
             self.backward(network, inputs, step, next, probe);
@@ -170,7 +170,7 @@ impl Batch {
         if self.reads_bytes() {
             let rows = rows_of(part, self.inputs, samples);
             let inputs = Pixels { rows: ByteRows::new(&rows) };
-            probe.lap(Operation::Gather, 0, || Work::moving(samples.len()));
+            probe.lap(Operation::Gather, 0, || ahead_work(samples.len(), 0));
             self.logits(network, inputs, PIXEL, samples.len(), &mut next, probe);
         } else {
             self.gather(part, samples, probe);
@@ -231,8 +231,8 @@ impl Batch {
             let number = index + 1;
             match &mut hidden.wide {
                 Some(wide) => {
-                    let inputs = (inputs, scale);
-                    wide.forward(isa, (layer, number), inputs, samples, (out, stride), ahead, probe)
+                    let (layer, inputs, out) = ((layer, number), (inputs, scale), (out, stride));
+                    wide.forward(isa, layer, inputs, samples, out, (ahead, probe));
                 }
                 None => {
                     isa.run(Forward { layer, inputs, scale, samples, out, stride, ahead });
@@ -365,8 +365,7 @@ impl WideBatch {
         (inputs, scale): (Matrix<'_>, f32),
         samples: usize,
         (out, out_stride): (&mut [Block], usize),
-        ahead: &mut NextBatch<'_>,
-        probe: &mut impl Probe,
+        (ahead, probe): (&mut NextBatch<'_>, &mut impl Probe),
     ) {
         let Shape { inputs: columns, outputs } = layer.shape;
         let (inputs_stride, stride) = (transposed_stride(columns), transposed_stride(outputs));
@@ -395,6 +394,11 @@ impl WideBatch {
 /// Bytes of a value of an operand: 1 of a pixel, 4 of a float.
 fn value_bytes<X: Operand>() -> usize {
     size_of::<X::Item>() / LANES
+}
+
+/// Labels are read; of each sample to come the first and the last line of its pixels are asked for.
+fn ahead_work(samples: usize, next: usize) -> Work {
+    Work::moving(samples + 2 * 64 * next)
 }
 
 /// Inputs and weights are read, outputs written.

@@ -2,7 +2,8 @@
 //!
 //! From the outside in: [`mod@array`] deals trials to threads, [`trial`] trains one for an epoch,
 //! [`batch`] takes a batch through a [`network`], in passes ([`dense`], [`softmax_xent`], [`sgd`])
-//! made of matrix [`products`], large ones in [`strips`], and [`elementwise`] functions, on [`lanes`].
+//! made of matrix [`products`], large ones in [`strips`], and [`elementwise`] functions, on [`lanes`]; a
+//! [`probe`] takes the times of them where a profile is wanted.
 
 #![expect(clippy::needless_range_loop, reason = "lanes and registers are counted, not iterated")]
 
@@ -41,6 +42,11 @@ impl CpuEngine {
             .unwrap_or(1)
             .max(1);
         Ok(CpuEngine { threads, isa: Isa::available()[0] })
+    }
+
+    /// How many threads it has.
+    pub fn threads(&self) -> usize {
+        self.threads
     }
 
     /// The same engine on another of the machine's instruction sets: same numbers, other speed.

@@ -2,9 +2,11 @@
 //!
 //! The batch tells a [`Probe`] after each of its passes; the time since the last such moment is
 //! charged to it. A read of the clock costs 25 to 50 ns and a step of softmax regression has five
-//! of them in 7 to 20 us, so one step in [`ONE_IN`] is timed and stands for the others, which are
-//! alike but for the last, shorter one; of each lap the cost of one read is taken off again. The whole
-//! epoch is timed beside it, so a profile can say how well its parts add up.
+//! of them in 7 to 20 us, which would be 1 to 4 % of it. So only so many steps are timed that the clock
+//! takes [`CLOCK_SHARE`] of them, all of them where steps are long; they stand for the others, which are
+//! alike but for the last, shorter one, and of each lap the cost of one read is taken off again. The
+//! whole epoch is timed beside it, so a profile can say how well its parts add up: on a machine whose
+//! cores are shared, a few steps in which another process ran count for too much or too little.
 
 use std::time::{Duration, Instant};
 
@@ -83,19 +85,26 @@ impl Probe for Unwatched {
     fn lap(&mut self, _: Operation, _: usize, _: impl FnOnce() -> Work) {}
 }
 
-/// One step in so many is timed.
-pub const ONE_IN: usize = 4;
+/// The share of its time that a profiled epoch may spend on reading the clock.
+const CLOCK_SHARE: f64 = 0.01;
+
+/// One step in so many is timed at least, however short they are.
+const MOST_APART: usize = 16;
 
 /// Takes the times of one epoch of one trial.
 pub struct Laps {
     begun: Instant,
+    /// Seconds that a read of the clock takes.
+    clock: f64,
     /// The end of the last operation.
     last: Instant,
     phase: Phase,
-    /// Whether this step is timed.
+    /// Whether this step is timed, when it began, and its operations so far.
     on: bool,
-    /// Steps of this phase, from a number that differs from epoch to epoch.
-    steps: usize,
+    step_begun: Instant,
+    step_laps: usize,
+    /// Steps until one is timed again.
+    wait: usize,
     phases: [Sums; 2],
     /// Single operations that may still be kept for a trace.
     spans_left: usize,
@@ -107,6 +116,8 @@ pub struct Laps {
 struct Sums {
     steps: Counted,
     samples: Counted,
+    /// Seconds of the shortest timed step: in the others the thread may have had to wait.
+    shortest: Option<f64>,
     /// `[layer][operation]`
     laps: Vec<[Lap; ALL.len()]>,
 }
@@ -164,19 +175,36 @@ impl Sums {
 }
 
 impl Laps {
-    /// For an epoch that begins now, of a trial that was trained for `epochs` before.
-    pub fn new(recorder: &Recorder, epochs: usize) -> Laps {
+    /// For an epoch that begins now.
+    pub fn new(recorder: &Recorder) -> Laps {
         let begun = Instant::now();
         Laps {
             begun,
+            clock: recorder.clock(),
             last: begun,
             phase: Phase::Training,
             on: true,
-            steps: epochs,
+            step_begun: begun,
+            step_laps: 0,
+            wait: 0,
             phases: Default::default(),
             spans_left: recorder.spans_an_epoch(),
             kept: Vec::new(),
         }
+    }
+
+    /// After a timed step: how many of its like are not timed, so that the clock takes its share only.
+    fn end_step(&mut self) {
+        if !self.on || self.step_laps == 0 {
+            return;
+        }
+        let seconds = (self.last - self.step_begun).as_secs_f64();
+        let shortest = &mut self.phases[self.phase as usize].shortest;
+        let least = shortest.map_or(seconds, |shortest| shortest.min(seconds));
+        *shortest = Some(least);
+        let reads = (self.step_laps + 1) as f64 * self.clock;
+        let apart = (reads / (CLOCK_SHARE * least)).ceil() as usize;
+        self.wait = apart.clamp(1, MOST_APART) - 1;
     }
 
     /// Hands the epoch over, which ends now.
@@ -200,8 +228,9 @@ impl Laps {
             });
             records.spans.extend(kept);
         }
+        let clock = self.clock;
         for (phase, sums) in [Phase::Training, Phase::Validation].into_iter().zip(&self.phases) {
-            sums.rows(recorder.clock()).for_each(|(operation, layer, spent)| {
+            sums.rows(clock).for_each(|(operation, layer, spent)| {
                 let place = Place {
                     phase: Some(phase),
                     operation: operation.name().into(),
@@ -215,20 +244,24 @@ impl Laps {
 
 impl Probe for Laps {
     fn enter(&mut self, phase: Phase) {
-        (self.phase, self.on, self.last) = (phase, true, Instant::now());
+        self.end_step();
+        (self.phase, self.wait) = (phase, 0);
+        (self.on, self.last) = (true, Instant::now());
     }
 
     fn step(&mut self, samples: usize) {
-        self.steps += 1;
+        self.end_step();
+        // As many in a row as a trace shows.
+        self.on = self.wait == 0 || self.spans_left > 0;
+        self.wait = self.wait.saturating_sub(1);
         let sums = &mut self.phases[self.phase as usize];
-        // The first of an epoch always, so that there is one; and as many in a row as a trace shows.
-        self.on = self.steps.is_multiple_of(ONE_IN) || sums.steps.timed == 0 || self.spans_left > 0;
         sums.steps.all += 1;
         sums.samples.all += samples;
         if self.on {
             sums.steps.timed += 1;
             sums.samples.timed += samples;
-            self.last = Instant::now();
+            let now = Instant::now();
+            (self.step_begun, self.step_laps, self.last) = (now, 0, now);
         }
     }
 
@@ -238,10 +271,54 @@ impl Probe for Laps {
         }
         let now = Instant::now();
         self.phases[self.phase as usize].add(operation, layer, now - self.last, work());
+        self.step_laps += 1;
         if self.spans_left > 0 {
             self.spans_left -= 1;
             self.kept.push((operation, layer, self.last, now));
         }
         self.last = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const US: Duration = Duration::from_micros(1);
+
+    /// The spent time of an operation in microseconds and its calls.
+    fn of(sums: &Sums, operation: Operation, clock: f64) -> (f64, f64) {
+        let mut rows = sums.rows(clock);
+        let (.., spent) = rows.find(|(op, ..)| *op == operation).expect("a row");
+        ((spent.seconds * 1e6).round(), spent.calls)
+    }
+
+    #[test]
+    fn timed_steps_stand_for_the_others_and_the_clock_is_taken_off() {
+        // Three steps of 16 and one of 8 samples, of which two of 16 were timed.
+        let (steps, samples) = (Counted { all: 4, timed: 2 }, Counted { all: 56, timed: 32 });
+        let mut sums = Sums { steps, samples, ..Sums::default() };
+        for _ in 0..2 {
+            sums.add(Operation::Forward, 1, 9 * US, Work::product([1, 1, 1], 4));
+        }
+        sums.add(Operation::Shuffle, 0, 5 * US, Work::default());
+        // 2 x (9 - 1) us, times 56 / 32.
+        assert_eq!(of(&sums, Operation::Forward, 1e-6), (28.0, 4.0));
+        assert_eq!(of(&sums, Operation::Shuffle, 1e-6), (4.0, 1.0), "once an epoch, never scaled");
+        let flops: f64 = sums.rows(0.0).map(|(.., spent)| spent.work.flops).sum();
+        assert_eq!(flops, 2.0 * 2.0 * 56.0 / 32.0);
+    }
+
+    #[test]
+    fn short_steps_are_timed_seldom_and_long_ones_always() {
+        // Five operations and a beginning, of 50 ns each, in steps of 10 us, 1 ms and 100 ns.
+        for (step, expected) in [(10e-6, 2), (1e-3, 0), (1e-7, MOST_APART - 1)] {
+            let mut laps = Laps::new(&Recorder::new(false));
+            laps.clock = 50e-9;
+            (laps.on, laps.step_laps) = (true, 5);
+            laps.last = laps.step_begun + Duration::from_secs_f64(step);
+            laps.end_step();
+            assert_eq!(laps.wait, expected, "{step} s");
+        }
     }
 }

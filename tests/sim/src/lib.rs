@@ -23,10 +23,12 @@
 //! | `CUDA_VISIBLE_DEVICES` | devices that are seen; empty: none |
 //! | `CUDA_SIM_REPORT` | a file to append reports to |
 //! | `CUDA_SIM_COUNTS` | a file for the counts, in JSON, written when a context is released and at exit |
+//! | `CUDA_SIM_NVTX` | a file for NVTX ranges, if `NVTX_INJECTION64_PATH` is this library |
 
 pub mod counts;
 pub mod decode;
 pub mod driver;
 pub mod machine;
+pub mod nvtx;
 pub mod ptx;
 pub mod report;
