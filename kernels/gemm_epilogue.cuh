@@ -8,22 +8,8 @@
 #pragma once
 #include "activation.cuh"
 #include "gemm_problem.cuh"
-#include "philox.cuh"
 
 enum Product { FORWARD, WEIGHT_GRADIENT, INPUT_GRADIENT };
-
-// The factors of four units of a sample under inverted dropout: 0 or 1 / (1 - p). As `kept` of
-// src/engine/cpu/dense.rs: a word a unit, a sample's words beginning at a multiple of sixteen.
-__device__ inline void drop(const Dropout &dropout, unsigned long long sample, unsigned int unit, float (&four)[4])
-{
-    const unsigned int blocks = (dropout.units + 15) / 16 * 4;
-    const uint4 words = philox_block(dropout.seed, dropout.trial, dropout.purpose, sample * blocks + unit / 4);
-    const float p = dropout.probability, scale = 1.0f / (1.0f - p);
-    four[0] *= unit_float(words.x) < p ? 0.0f : scale;
-    four[1] *= unit_float(words.y) < p ? 0.0f : scale;
-    four[2] *= unit_float(words.z) < p ? 0.0f : scale;
-    four[3] *= unit_float(words.w) < p ? 0.0f : scale;
-}
 
 template <Product PRODUCT>
 __device__ inline void finish(const GemmProblem &problem, unsigned int row, unsigned int column, float4 sums)

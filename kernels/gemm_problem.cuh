@@ -1,16 +1,8 @@
 // One product of one trial, and where a block works: the tables that the grouped GEMM reads. The same
 // structs are in src/engine/cuda/launch/gemm.rs, which says what each product does with them.
 #pragma once
+#include "dropout.cuh"
 #include "step.cuh"
-
-// The dropout of a hidden layer: who draws, and how often it drops.
-struct Dropout {
-    unsigned long long seed;
-    unsigned int trial;
-    unsigned int purpose;  // Purpose::Dropout(layer) of src/random.rs, as a word
-    float probability;     // in [0, 1)
-    unsigned int units;    // of the layer; sample s and unit u take word s * (units rounded up to 16) + u
-};
 
 struct GemmProblem {
     const float *a, *b;

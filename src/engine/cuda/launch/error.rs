@@ -62,12 +62,19 @@ pub enum CudaError {
     #[error("the compiled {module} has no {symbol}; please report it")]
     NoSymbol { module: String, symbol: String },
 
-    /// A struct that the host and the kernels lay out differently.
+    /// A struct that the host and the kernels lay out differently, or sizes that differ.
     #[error(
-        "{structure} is laid out as {device:?} in {module}, but as {host:?} on the host (its size, then \
-         the place of each field); please report it"
+        "{table} is {device:?} in {module}, but {host:?} on the host (of a struct: its size, then the \
+         place of each field); please report it"
     )]
-    Layout { module: String, structure: &'static str, host: Vec<u32>, device: Vec<u32> },
+    Layout { module: String, table: String, host: Vec<u32>, device: Vec<u32> },
+
+    /// Blocks that must be on the GPU together and are not.
+    #[error(
+        "GPU {gpu} does not hold {blocks} blocks with {shared} bytes of shared memory at once; take \
+         --kernel layered"
+    )]
+    TeamTooLarge { gpu: usize, blocks: usize, shared: usize },
 
     /// `--once` names a kernel that a step of these trials does not have.
     #[error("a step of these trials launches no kernel {asked}, but {}; name one of them", .launched.join(", "))]

@@ -19,6 +19,7 @@ mod device;
 mod driver;
 mod error;
 pub mod fused;
+pub mod fused_mlp;
 pub mod gather;
 pub mod gemm;
 mod graph;

@@ -58,20 +58,27 @@ impl Module {
     /// # Errors
     /// [`CudaError::Layout`] if not: its launches would read garbage.
     pub fn check_layout<T: DeviceStruct>(&self) -> Result<(), CudaError> {
-        let symbol = format!("{}_layout", T::NAME);
+        self.check_numbers(&format!("{}_layout", T::NAME), T::LAYOUT)
+    }
+
+    /// Checks that a table of numbers in this module is what the host takes it to be.
+    ///
+    /// # Errors
+    /// [`CudaError::Layout`] if not.
+    pub fn check_numbers(&self, symbol: &str, host: &[u32]) -> Result<(), CudaError> {
         // A stream for one small copy: loading is not what has to be fast.
         let stream = self.device.stream()?;
-        let view = self.module.get_global(&symbol, stream.inner());
-        let view = view.map_err(|error| self.missing(error, &symbol, "cuModuleGetGlobal"))?;
+        let view = self.module.get_global(symbol, stream.inner());
+        let view = view.map_err(|error| self.missing(error, symbol, "cuModuleGetGlobal"))?;
         let mut device = vec![0u32; view.len() / size_of::<u32>()];
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut device);
         stream.inner().memcpy_dtoh(&view, bytes).map_err(CudaError::of("cuMemcpyDtoHAsync"))?;
         stream.synchronize()?;
-        if device == T::LAYOUT {
+        if device == host {
             return Ok(());
         }
-        let (module, host) = (self.name.clone(), T::LAYOUT.to_vec());
-        Err(CudaError::Layout { module, structure: T::NAME, host, device })
+        let (module, table) = (self.name.clone(), symbol.to_owned());
+        Err(CudaError::Layout { module, table, host: host.to_vec(), device })
     }
 
     fn missing(&self, error: DriverError, symbol: &str, call: &'static str) -> CudaError {
@@ -150,16 +157,23 @@ pub struct Shape {
     pub grid: (u32, u32, u32),
     pub block: (u32, u32, u32),
     pub shared: u32,
+    /// Whether the blocks wait for each other: all are on the GPU at the same time, or none is.
+    pub together: bool,
 }
 
 impl Shape {
     /// `blocks` blocks of `threads` threads in a row.
     pub fn line(blocks: u32, threads: u32) -> Shape {
-        Shape { grid: (blocks, 1, 1), block: (threads, 1, 1), shared: 0 }
+        Shape { grid: (blocks, 1, 1), block: (threads, 1, 1), shared: 0, together: false }
     }
 
     pub fn with_shared(self, bytes: u32) -> Shape {
         Shape { shared: bytes, ..self }
+    }
+
+    /// The same of blocks that wait for each other.
+    pub fn together(self) -> Shape {
+        Shape { together: true, ..self }
     }
 }
 
@@ -203,15 +217,18 @@ pub unsafe fn launch(
 unsafe fn send(
     stream: &Stream,
     function: &Function,
-    Shape { grid, block, shared }: Shape,
+    Shape { grid, block, shared, together }: Shape,
     args: &[Arg<'_>],
 ) -> Result<(), CudaError> {
     let bound = stream.device().context().bind_to_thread();
     bound.map_err(CudaError::of("cuCtxSetCurrent"))?;
     let mut pointers: Vec<*mut c_void> = args.iter().map(|arg| arg.0).collect();
     let (kernel, on) = (function.function.cu_function(), stream.inner().cu_stream());
+    let (call, launch): (_, unsafe fn(_, _, _, _, _, &mut [_]) -> _) = match together {
+        false => ("cuLaunchKernel", result::launch_kernel),
+        true => ("cuLaunchCooperativeKernel", result::launch_cooperative_kernel),
+    };
     // SAFETY: function and stream are alive as long as their handles; the arguments point to values
     // that outlive this call, which copies them; the rest is the caller's promise.
-    unsafe { result::launch_kernel(kernel, grid, block, shared, on, &mut pointers) }
-        .map_err(CudaError::of("cuLaunchKernel"))
+    unsafe { launch(kernel, grid, block, shared, on, &mut pointers) }.map_err(CudaError::of(call))
 }

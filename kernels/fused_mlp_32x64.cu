@@ -1,0 +1,7 @@
+// The kernel of fused_mlp.cuh for 32 units a block and chunks of 64 samples.
+// registers: at most 255
+// needs: sm_80
+
+#include "fused_mlp.cuh"
+
+KERNEL(32, 64)
