@@ -221,9 +221,9 @@ impl<X: Operand, A: Ahead> Kernel for ForwardLogits<'_, X, A> {
             let mut epilogue = PutBy { first, sums: &mut *sums };
             dot_product(lanes, (inputs, sixteen), weights, depth, &mut ahead, &mut epilogue);
             let out = &mut out[first / LANES * bias.len()..][..bias.len()];
-            let sums = sums.as_chunks::<LANES>().0;
+            let sums = bytemuck::cast_slice::<_, L::Kept>(sums).as_chunks::<LANES>().0;
             for ((z, sums), bias) in out.iter_mut().zip(sums).zip(bias) {
-                let sum = lanes.load(&lanes.sum_rows(sums));
+                let sum = lanes.load(&lanes.sum_kept(sums));
                 lanes.store(lanes.fma(sum, lanes.splat(scale), lanes.splat(*bias)), z);
             }
         }
@@ -233,6 +233,7 @@ impl<X: Operand, A: Ahead> Kernel for ForwardLogits<'_, X, A> {
 /// The epilogue that keeps the lanes of sixteen samples, `[output][sample - first]`.
 struct PutBy<'a> {
     first: usize,
+    /// Room for a [`Lanes::Kept`] each.
     sums: &'a mut [Block],
 }
 
@@ -245,10 +246,11 @@ impl DotEpilogue for PutBy<'_> {
         o: usize,
         sums: [[L::F; N]; M],
     ) {
-        let rows = &mut self.sums[o * LANES..][..N * LANES];
+        let kept = bytemuck::cast_slice_mut::<_, L::Kept>(self.sums);
+        let rows = &mut kept[o * LANES..][..N * LANES];
         for_each_index!(n < N, {
             let row = &mut rows[n * LANES + b - self.first..][..M];
-            for_each_index!(m < M, lanes.store(sums[m][n], &mut row[m]));
+            for_each_index!(m < M, lanes.keep(sums[m][n], &mut row[m]));
         });
     }
 }
@@ -444,16 +446,27 @@ impl Kernel for Transpose<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let Transpose { from, rows, columns, to, stride } = self;
+        let mut square = [Block::ZERO; LANES];
         for column in (0..columns).step_by(LANES) {
             let from = &from.blocks[column / LANES * from.stride..];
             let width = LANES.min(columns - column);
             for row in (0..rows).step_by(LANES) {
-                let mut square = [Block::ZERO; LANES];
                 let height = LANES.min(rows - row);
-                square[..height].copy_from_slice(&from[row..][..height]);
+                if height < LANES {
+                    square = [Block::ZERO; LANES];
+                }
+                copy(lanes, &from[row..][..height], &mut square);
                 lanes.transpose(&mut square);
-                to[row / LANES * stride + column..][..width].copy_from_slice(&square[..width]);
+                copy(lanes, &square[..width], &mut to[row / LANES * stride + column..]);
             }
         }
+    }
+}
+
+/// Copies blocks in registers: a call of the library's function costs as much as a transpose.
+#[inline(always)]
+fn copy<L: Lanes>(lanes: L, from: &[Block], to: &mut [Block]) {
+    for (from, to) in from.iter().zip(to) {
+        lanes.store(lanes.load(from), to);
     }
 }

@@ -1,4 +1,4 @@
-//! Sixteen `f32` lanes, whatever the machine has: the only file of the CPU engine with `unsafe`.
+//! Sixteen `f32` lanes, whatever the machine has: the only room of the CPU engine with `unsafe`.
 //!
 //! A kernel is written once against [`Lanes`] and compiled for each instruction set. Sixteen lanes
 //! are one register of AVX-512, two of AVX2, four of NEON; the order of every addition is fixed by
@@ -48,10 +48,19 @@ pub fn floats_mut(blocks: &mut [Block]) -> &mut [f32] {
 pub trait Lanes: Copy {
     /// Sixteen floats in registers.
     type F: Copy;
-    /// Rows and blocks of the tile that an outer product holds in registers; the rows divide 16.
+    /// One of the registers that sixteen floats take.
+    type Part: Copy;
+    /// What is kept of sixteen floats whose sum is wanted later.
+    type Kept: Pod;
+    /// Registers that sixteen floats take. A tile of dot products is computed part by part: each lane is a
+    /// chain of its own, so that a tile may be as many times larger, and reads so much less.
+    const PARTS: usize;
+    /// Rows and blocks of the tile that an outer product holds in registers.
     const OUTER: (usize, usize);
-    /// Samples and outputs of the tile of a dot product; the outputs divide 16.
+    /// Samples and outputs of the tile of a dot product; of each sum one part is in registers.
     const DOT: (usize, usize);
+    /// Whether there are registers left for what the next round of a tile multiplies.
+    const AHEAD: bool;
 
     fn splat(self, value: f32) -> Self::F;
     fn load(self, from: &Block) -> Self::F;
@@ -63,6 +72,16 @@ pub trait Lanes: Copy {
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// [`flush`] of every lane.
     fn flush(self, value: Self::F) -> Self::F;
+
+    fn zero_part(self) -> Self::Part;
+    /// Part `part` of a block.
+    fn load_part(self, from: &Block, part: usize) -> Self::Part;
+    /// Part `part` of sixteen bytes, as floats 0 to 255.
+    fn load_u8_part(self, from: &[u8; LANES], part: usize) -> Self::Part;
+    /// `a * b + c`, rounded once.
+    fn fma_part(self, a: Self::Part, b: Self::Part, c: Self::Part) -> Self::Part;
+    /// Replaces a part of sixteen lanes.
+    fn put_part(self, value: Self::Part, part: usize, to: &mut Self::F);
 
     /// Runs a kernel as a function of its own, compiled for this instruction set: a hot loop that
     /// is inlined into many others gets its addresses computed anew in each round.
@@ -91,15 +110,11 @@ pub trait Lanes: Copy {
         Block(sums)
     }
 
-    /// The sums of sixteen vectors in memory, each added up as [`fold`] does.
-    #[inline(always)]
-    fn sum_rows(self, rows: &[Block; LANES]) -> Block {
-        let mut vectors = [self.splat(0.0); LANES];
-        for i in 0..LANES {
-            vectors[i] = self.load(&rows[i]);
-        }
-        self.sum16(vectors)
-    }
+    /// Puts a vector by, of which only the sum will be wanted.
+    fn keep(self, vector: Self::F, to: &mut Self::Kept);
+
+    /// The sums of sixteen vectors that were put by, each added up as [`fold`] does.
+    fn sum_kept(self, kept: &[Self::Kept; LANES]) -> Block;
 
     /// Makes rows of columns.
     #[inline(always)]
@@ -198,6 +213,7 @@ impl Isa {
 ///
 /// The bounds are checked once, when the walk is made: in a tile's loop the comparisons would take
 /// the ports of a fifth of its multiply-adds.
+#[derive(Clone)]
 pub struct Walk<'a, T, const N: usize> {
     next: *const T,
     stride: usize,
@@ -297,8 +313,13 @@ struct Portable;
 
 impl Lanes for Portable {
     type F = [f32; LANES];
-    const OUTER: (usize, usize) = (4, 1);
-    const DOT: (usize, usize) = (2, 2);
+    type Part = [f32; 4];
+    type Kept = Block;
+    const PARTS: usize = 4;
+    // Where there are 32 registers; elsewhere this is the last resort, and is compiled faster.
+    const OUTER: (usize, usize) = if cfg!(target_arch = "aarch64") { (6, 1) } else { (2, 1) };
+    const DOT: (usize, usize) = if cfg!(target_arch = "aarch64") { (2, 8) } else { (1, 2) };
+    const AHEAD: bool = false;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F {
@@ -328,6 +349,34 @@ impl Lanes for Portable {
     fn flush(self, value: Self::F) -> Self::F {
         value.map(flush)
     }
+    #[inline(always)]
+    fn keep(self, vector: Self::F, to: &mut Block) {
+        to.0 = vector;
+    }
+    #[inline(always)]
+    fn sum_kept(self, kept: &[Block; LANES]) -> Block {
+        self.sum16(kept.map(|block| block.0))
+    }
+    #[inline(always)]
+    fn zero_part(self) -> Self::Part {
+        [0.0; 4]
+    }
+    #[inline(always)]
+    fn load_part(self, from: &Block, part: usize) -> Self::Part {
+        from.0.as_chunks::<4>().0[part]
+    }
+    #[inline(always)]
+    fn load_u8_part(self, from: &[u8; LANES], part: usize) -> Self::Part {
+        from.as_chunks::<4>().0[part].map(f32::from)
+    }
+    #[inline(always)]
+    fn fma_part(self, a: Self::Part, b: Self::Part, c: Self::Part) -> Self::Part {
+        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+    }
+    #[inline(always)]
+    fn put_part(self, value: Self::Part, part: usize, to: &mut Self::F) {
+        to.as_chunks_mut::<4>().0[part] = value;
+    }
     #[inline(never)]
     fn call<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
@@ -335,283 +384,7 @@ impl Lanes for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::{Block, Kernel, LANES, Lanes};
-    use crate::engine::cpu::elementwise::TINY;
-    use std::arch::x86_64::*;
-
-    /// Compiles a kernel with AVX-512. The machine must have these features.
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-    #[inline(never)]
-    pub(super) fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
-        kernel.run(Avx512(()))
-    }
-
-    /// Compiles a kernel with AVX2 and FMA. The machine must have these features.
-    #[target_feature(enable = "avx2,fma")]
-    #[inline(never)]
-    pub(super) fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
-        kernel.run(Avx2(()))
-    }
-
-    /// Proof that the machine has AVX-512: made by `run_avx512` alone.
-    #[derive(Clone, Copy)]
-    struct Avx512(());
-
-    // SAFETY, of every `unsafe` below: the value `Avx512` or `Avx2` exists only inside `run_avx512`
-    // or `run_avx2`, so the instructions exist; loads and stores go through references to as many
-    // bytes as they touch, and need no alignment.
-    impl Lanes for Avx512 {
-        type F = __m512;
-        const OUTER: (usize, usize) = (8, 3);
-        const DOT: (usize, usize) = (2, 8);
-
-        #[inline(always)]
-        fn splat(self, value: f32) -> __m512 {
-            unsafe { _mm512_set1_ps(value) }
-        }
-        #[inline(always)]
-        fn load(self, from: &Block) -> __m512 {
-            unsafe { _mm512_loadu_ps(from.0.as_ptr()) }
-        }
-        #[inline(always)]
-        fn store(self, value: __m512, to: &mut Block) {
-            unsafe { _mm512_storeu_ps(to.0.as_mut_ptr(), value) }
-        }
-        #[inline(always)]
-        fn load_u8(self, from: &[u8; LANES]) -> __m512 {
-            unsafe {
-                let bytes = _mm_loadu_si128(from.as_ptr().cast());
-                _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
-            }
-        }
-        #[inline(always)]
-        fn mul(self, a: __m512, b: __m512) -> __m512 {
-            unsafe { _mm512_mul_ps(a, b) }
-        }
-        #[inline(always)]
-        fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-            unsafe { _mm512_fmadd_ps(a, b, c) }
-        }
-        #[inline(always)]
-        fn flush(self, value: __m512) -> __m512 {
-            unsafe {
-                let (size, tiny) = (_mm512_abs_ps(value), _mm512_set1_ps(TINY));
-                _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_NLT_UQ>(size, tiny), value)
-            }
-        }
-
-        #[inline(always)]
-        fn call<K: Kernel>(self, kernel: K) -> K::Output {
-            unsafe { run_avx512(kernel) }
-        }
-
-        /// The tree of `fold`, on four vectors at a time: each step halves the lanes of a sum and
-        /// packs two vectors into one.
-        #[inline(always)]
-        fn sum4(self, v: [__m512; 4]) -> [f32; 4] {
-            unsafe {
-                let (a, b) = (fold8(v[0], v[1]), fold8(v[2], v[3]));
-                // Now 128-bit parts hold vector 0, 1, 2, 3; all four fold inside their part.
-                let c = fold4(a, b);
-                let c = _mm512_add_ps(c, _mm512_permute_ps::<0b01_00_11_10>(c));
-                let c = _mm512_add_ps(c, _mm512_permute_ps::<0b10_11_00_01>(c));
-                let mut out = Block::ZERO;
-                _mm512_storeu_ps(out.0.as_mut_ptr(), c);
-                [out.0[0], out.0[4], out.0[8], out.0[12]]
-            }
-        }
-
-        #[inline(always)]
-        fn sum16(self, v: [__m512; 16]) -> Block {
-            unsafe {
-                let halves = [
-                    [fold8(v[0], v[4]), fold8(v[8], v[12])],
-                    [fold8(v[1], v[5]), fold8(v[9], v[13])],
-                    [fold8(v[2], v[6]), fold8(v[10], v[14])],
-                    [fold8(v[3], v[7]), fold8(v[11], v[15])],
-                ];
-                fold16(halves)
-            }
-        }
-
-        /// Halves are paired on their way from memory, which takes no shuffles.
-        #[inline(always)]
-        fn sum_rows(self, rows: &[Block; LANES]) -> Block {
-            let half = |row: usize, half: usize| unsafe {
-                _mm256_loadu_ps(rows[row].0.as_ptr().add(8 * half))
-            };
-            unsafe {
-                let mut halves = [[_mm512_setzero_ps(); 2]; 4];
-                for i in 0..4 {
-                    for j in 0..2 {
-                        let (a, b) = (8 * j + i, 8 * j + i + 4);
-                        let low = _mm512_castps256_ps512(half(a, 0));
-                        let high = _mm512_castps256_ps512(half(a, 1));
-                        halves[i][j] = _mm512_add_ps(
-                            _mm512_insertf32x8::<1>(low, half(b, 0)),
-                            _mm512_insertf32x8::<1>(high, half(b, 1)),
-                        );
-                    }
-                }
-                fold16(halves)
-            }
-        }
-
-        /// In four rounds of sixteen shuffles, each of which brings two rows together.
-        #[inline(always)]
-        fn transpose(self, rows: &mut [Block; LANES]) {
-            unsafe {
-                let zero = _mm512_setzero_ps();
-                let (mut a, mut b) = ([zero; LANES], [zero; LANES]);
-                for i in 0..LANES {
-                    a[i] = _mm512_loadu_ps(rows[i].0.as_ptr());
-                }
-                for i in 0..8 {
-                    b[2 * i] = _mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]);
-                    b[2 * i + 1] = _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]);
-                }
-                for i in 0..4 {
-                    let [p, q, r, s] = [b[4 * i], b[4 * i + 1], b[4 * i + 2], b[4 * i + 3]];
-                    a[4 * i] = _mm512_shuffle_ps::<0b01_00_01_00>(p, r);
-                    a[4 * i + 1] = _mm512_shuffle_ps::<0b11_10_11_10>(p, r);
-                    a[4 * i + 2] = _mm512_shuffle_ps::<0b01_00_01_00>(q, s);
-                    a[4 * i + 3] = _mm512_shuffle_ps::<0b11_10_11_10>(q, s);
-                }
-                // Part `p` of a[4 i + j] is now column `4 p + j` of rows 4 i .. 4 i + 4.
-                for j in 0..4 {
-                    b[j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(a[j], a[4 + j]);
-                    b[4 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(a[j], a[4 + j]);
-                    b[8 + j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(a[8 + j], a[12 + j]);
-                    b[12 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(a[8 + j], a[12 + j]);
-                }
-                for j in 0..4 {
-                    a[j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(b[j], b[8 + j]);
-                    a[8 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(b[j], b[8 + j]);
-                    a[4 + j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(b[4 + j], b[12 + j]);
-                    a[12 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(b[4 + j], b[12 + j]);
-                }
-                for i in 0..LANES {
-                    _mm512_storeu_ps(rows[i].0.as_mut_ptr(), a[i]);
-                }
-            }
-        }
-    }
-
-    /// The sums of sixteen vectors, of which `halves[i][j]` holds `8 j + i` and `8 j + i + 4`, folded to
-    /// eight lanes each: the order that leaves the sums in theirs.
-    #[inline(always)]
-    unsafe fn fold16(halves: [[__m512; 2]; 4]) -> Block {
-        unsafe {
-            // Four vectors of four sums, each spread over the four lanes of a part.
-            let [a, b, c, d] = [
-                fold4(halves[0][0], halves[0][1]),
-                fold4(halves[1][0], halves[1][1]),
-                fold4(halves[2][0], halves[2][1]),
-                fold4(halves[3][0], halves[3][1]),
-            ];
-            let (d, e) = (fold2(a, b), fold2(c, d));
-            let sums = _mm512_add_ps(
-                _mm512_shuffle_ps::<0b10_00_10_00>(d, e),
-                _mm512_shuffle_ps::<0b11_01_11_01>(d, e),
-            );
-            let mut out = Block::ZERO;
-            _mm512_storeu_ps(out.0.as_mut_ptr(), sums);
-            out
-        }
-    }
-
-    /// Upper half + lower half of two vectors: `a` in the low half, `b` in the high half.
-    #[inline(always)]
-    unsafe fn fold8(a: __m512, b: __m512) -> __m512 {
-        unsafe {
-            let kept = _mm512_mask_blend_ps(0xFF00, a, b);
-            let crossed = _mm512_shuffle_f32x4::<0b01_00_11_10>(a, b);
-            _mm512_add_ps(kept, crossed)
-        }
-    }
-
-    /// Neighbouring 128-bit parts added: two sums of `a`, then two of `b`, a part each.
-    #[inline(always)]
-    unsafe fn fold4(a: __m512, b: __m512) -> __m512 {
-        unsafe {
-            _mm512_add_ps(
-                _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b),
-                _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b),
-            )
-        }
-    }
-
-    /// Within each part: lanes 0, 1 take `a`'s two sums, lanes 2, 3 `b`'s.
-    #[inline(always)]
-    unsafe fn fold2(a: __m512, b: __m512) -> __m512 {
-        unsafe {
-            let kept = _mm512_mask_blend_ps(0xCCCC, a, b);
-            let crossed = _mm512_shuffle_ps::<0b01_00_11_10>(a, b);
-            _mm512_add_ps(kept, crossed)
-        }
-    }
-
-    /// Proof that the machine has AVX2 and FMA: made by `run_avx2` alone.
-    #[derive(Clone, Copy)]
-    struct Avx2(());
-
-    impl Lanes for Avx2 {
-        type F = [__m256; 2];
-        const OUTER: (usize, usize) = (4, 1);
-        const DOT: (usize, usize) = (2, 2);
-
-        #[inline(always)]
-        fn splat(self, value: f32) -> Self::F {
-            unsafe { [_mm256_set1_ps(value); 2] }
-        }
-        #[inline(always)]
-        fn load(self, from: &Block) -> Self::F {
-            let (low, high) = from.0.split_at(LANES / 2);
-            unsafe { [_mm256_loadu_ps(low.as_ptr()), _mm256_loadu_ps(high.as_ptr())] }
-        }
-        #[inline(always)]
-        fn store(self, value: Self::F, to: &mut Block) {
-            let (low, high) = to.0.split_at_mut(LANES / 2);
-            unsafe {
-                _mm256_storeu_ps(low.as_mut_ptr(), value[0]);
-                _mm256_storeu_ps(high.as_mut_ptr(), value[1]);
-            }
-        }
-        #[inline(always)]
-        fn load_u8(self, from: &[u8; LANES]) -> Self::F {
-            unsafe {
-                let low = _mm_loadu_si128(from.as_ptr().cast());
-                let high = _mm_srli_si128::<8>(low);
-                let (low, high) = (_mm256_cvtepu8_epi32(low), _mm256_cvtepu8_epi32(high));
-                [_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high)]
-            }
-        }
-        #[inline(always)]
-        fn mul(self, a: Self::F, b: Self::F) -> Self::F {
-            unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
-        }
-        #[inline(always)]
-        fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
-            unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
-        }
-        #[inline(always)]
-        fn flush(self, value: Self::F) -> Self::F {
-            unsafe {
-                let (sign, tiny) = (_mm256_set1_ps(-0.0), _mm256_set1_ps(TINY));
-                let [a, b] = value;
-                let (size_a, size_b) = (_mm256_andnot_ps(sign, a), _mm256_andnot_ps(sign, b));
-                let keep_a = _mm256_cmp_ps::<_CMP_NLT_UQ>(size_a, tiny);
-                let keep_b = _mm256_cmp_ps::<_CMP_NLT_UQ>(size_b, tiny);
-                [_mm256_and_ps(a, keep_a), _mm256_and_ps(b, keep_b)]
-            }
-        }
-        #[inline(always)]
-        fn call<K: Kernel>(self, kernel: K) -> K::Output {
-            unsafe { run_avx2(kernel) }
-        }
-    }
-}
+mod x86;
 
 #[cfg(test)]
 mod tests;

@@ -45,9 +45,13 @@ pub struct Pixels<'a> {
 
 /// What a product reads: rows and columns of sixteen values, floats or bytes.
 pub trait Operand: Copy {
+    /// Where sixteen values lie.
     type Item: Copy;
 
-    fn load<L: Lanes>(lanes: L, item: &Self::Item) -> L::F;
+    fn load<L: Lanes>(lanes: L, item: Self::Item) -> L::F;
+
+    /// One part of them, for registers that do not hold all sixteen.
+    fn load_part<L: Lanes>(lanes: L, item: Self::Item, part: usize) -> L::Part;
 
     /// Rows `row .. row + N`, through `depth` blocks of columns.
     fn along<const N: usize>(
@@ -64,8 +68,8 @@ pub trait Operand: Copy {
     ) -> impl Iterator<Item = [Self::Item; N]>;
 }
 
-impl Operand for Matrix<'_> {
-    type Item = Block;
+impl<'a> Operand for Matrix<'a> {
+    type Item = &'a Block;
 
     #[inline(always)]
     fn load<L: Lanes>(lanes: L, item: &Block) -> L::F {
@@ -73,29 +77,8 @@ impl Operand for Matrix<'_> {
     }
 
     #[inline(always)]
-    fn along<const N: usize>(self, row: usize, depth: usize) -> impl Iterator<Item = [Block; N]> {
-        Walk::new(&self.blocks[row..], self.stride, depth).copied()
-    }
-
-    #[inline(always)]
-    fn down<const N: usize>(
-        self,
-        column: usize,
-        depth: Range<usize>,
-    ) -> impl Iterator<Item = [Block; N]> {
-        let Matrix { blocks, stride } = self.skip_rows(depth.start);
-        let columns: [&[Block]; N] =
-            std::array::from_fn(|n| &blocks[(column + n) * stride..][..depth.len()]);
-        (0..depth.len()).map(move |k| std::array::from_fn(|n| columns[n][k]))
-    }
-}
-
-impl Operand for Pixels<'_> {
-    type Item = [u8; LANES];
-
-    #[inline(always)]
-    fn load<L: Lanes>(lanes: L, item: &[u8; LANES]) -> L::F {
-        lanes.load_u8(item)
+    fn load_part<L: Lanes>(lanes: L, item: &Block, part: usize) -> L::Part {
+        lanes.load_part(item, part)
     }
 
     #[inline(always)]
@@ -103,9 +86,8 @@ impl Operand for Pixels<'_> {
         self,
         row: usize,
         depth: usize,
-    ) -> impl Iterator<Item = [[u8; LANES]; N]> {
-        let rows: [&[[u8; LANES]]; N] = std::array::from_fn(|n| &self.rows.row(row + n)[..depth]);
-        (0..depth).map(move |i| std::array::from_fn(|n| rows[n][i]))
+    ) -> impl Iterator<Item = [&'a Block; N]> {
+        Walk::new(&self.blocks[row..], self.stride, depth).map(<[Block; N]>::each_ref)
     }
 
     #[inline(always)]
@@ -113,8 +95,44 @@ impl Operand for Pixels<'_> {
         self,
         column: usize,
         depth: Range<usize>,
-    ) -> impl Iterator<Item = [[u8; LANES]; N]> {
-        self.rows.columns(column, depth).copied()
+    ) -> impl Iterator<Item = [&'a Block; N]> {
+        let Matrix { blocks, stride } = self.skip_rows(depth.start);
+        let columns: [&[Block]; N] =
+            std::array::from_fn(|n| &blocks[(column + n) * stride..][..depth.len()]);
+        (0..depth.len()).map(move |k| std::array::from_fn(|n| &columns[n][k]))
+    }
+}
+
+impl<'a> Operand for Pixels<'a> {
+    type Item = &'a [u8; LANES];
+
+    #[inline(always)]
+    fn load<L: Lanes>(lanes: L, item: &[u8; LANES]) -> L::F {
+        lanes.load_u8(item)
+    }
+
+    #[inline(always)]
+    fn load_part<L: Lanes>(lanes: L, item: &[u8; LANES], part: usize) -> L::Part {
+        lanes.load_u8_part(item, part)
+    }
+
+    #[inline(always)]
+    fn along<const N: usize>(
+        self,
+        row: usize,
+        depth: usize,
+    ) -> impl Iterator<Item = [&'a [u8; LANES]; N]> {
+        let rows: [&[[u8; LANES]]; N] = std::array::from_fn(|n| &self.rows.row(row + n)[..depth]);
+        (0..depth).map(move |i| std::array::from_fn(|n| &rows[n][i]))
+    }
+
+    #[inline(always)]
+    fn down<const N: usize>(
+        self,
+        column: usize,
+        depth: Range<usize>,
+    ) -> impl Iterator<Item = [&'a [u8; LANES]; N]> {
+        self.rows.columns(column, depth).map(<[[u8; LANES]; N]>::each_ref)
     }
 }
 
@@ -155,32 +173,42 @@ pub fn cut(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..pieces).map(move |i| (i * short + i.min(longer), short + usize::from(i < longer)))
 }
 
-/// Cuts `0..total` into ranges of length `size`, the last one shorter. With a size that divides
-/// sixteen, none crosses from one block into the next.
+/// The ranges of [`cut`], those of one length together: `(start, length, count)`.
 #[inline(always)]
-pub fn cut_evenly(total: usize, size: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..total).step_by(size).map(move |start| (start, size.min(total - start)))
+pub fn runs(total: usize, most: usize) -> [(usize, usize, usize); 2] {
+    let pieces = total.div_ceil(most).max(1);
+    let (short, longer) = (total / pieces, total % pieces);
+    [(0, short + 1, longer), (longer * (short + 1), short, pieces - longer)]
+}
+
+/// Cuts each sixteen of `0..total` as [`cut`] does: no range crosses from one block into the next.
+#[inline(always)]
+pub fn cut_in_blocks(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..total).step_by(LANES).flat_map(move |block| {
+        let ranges = cut(LANES.min(total - block), most);
+        ranges.map(move |(start, length)| (block + start, length))
+    })
 }
 
 /// Calls `$tile` as a kernel with the values of `$size` as its constants; of each `$m` the `$n`.
 macro_rules! call_tile {
-    ($lanes:expr, $size:expr, $tile:ident $fields:tt, $($m:literal: $($n:literal)*;)*) => {
+    ($lanes:expr, $size:expr, $tile:ident $types:tt $fields:tt, $($m:literal: $($n:literal)*;)*) => {
         match $size {
             // A tile that this instruction set has no registers for is not compiled.
             $($(($m, $n) if $tile::fits::<L>($m, $n) => {
-                $lanes.call(call_tile!(@make $tile $m $n $fields))
+                $lanes.call(call_tile!(@make $tile $m $n $types $fields))
             })*)*
             other => unreachable!("no tile of shape {other:?}"),
         }
     };
-    (@make $tile:ident $m:literal $n:literal { $($field:ident),* }) => {
-        $tile::<$m, $n, _, _> { $($field),* }
+    (@make $tile:ident $m:literal $n:literal ($($type:tt)*) { $($field:ident),* }) => {
+        $tile::<$m, $n, $($type),*> { $($field),* }
     };
 }
 
-/// Loads what the next round of a tile multiplies, if there is one. A tile does so a round ahead:
-/// turning bytes into floats takes a dozen cycles, which the round before hides (about 5 % of an
-/// epoch of softmax regression).
+/// Loads what the next round of a tile multiplies, if there is one. A tile does so a round ahead where
+/// there are registers for it: turning bytes into floats takes a dozen cycles, which the round before
+/// hides (about 5 % of an epoch of softmax regression with AVX-512).
 #[inline(always)]
 fn load_next<L: Lanes, X: Operand, const N: usize>(
     lanes: L,
@@ -188,16 +216,31 @@ fn load_next<L: Lanes, X: Operand, const N: usize>(
     loaded: &mut [L::F; N],
 ) {
     if let Some(items) = items.next() {
-        *loaded = load::<L, X, N>(lanes, &items);
+        *loaded = load::<L, X, N>(lanes, items);
+    }
+}
+
+/// [`load_next`] of one part.
+#[inline(always)]
+fn load_next_part<L: Lanes, X: Operand, const N: usize>(
+    lanes: L,
+    part: usize,
+    items: &mut impl Iterator<Item = [X::Item; N]>,
+    loaded: &mut [L::Part; N],
+) {
+    if let Some(items) = items.next() {
+        for n in 0..N {
+            loaded[n] = X::load_part(lanes, items[n], part);
+        }
     }
 }
 
 /// Loads what a round of a tile multiplies.
 #[inline(always)]
-pub fn load<L: Lanes, X: Operand, const N: usize>(lanes: L, items: &[X::Item; N]) -> [L::F; N] {
+pub fn load<L: Lanes, X: Operand, const N: usize>(lanes: L, items: [X::Item; N]) -> [L::F; N] {
     let mut loaded = [lanes.splat(0.0); N];
     for n in 0..N {
-        loaded[n] = X::load(lanes, &items[n]);
+        loaded[n] = X::load(lanes, items[n]);
     }
     loaded
 }
@@ -281,11 +324,13 @@ pub fn dot_product<L: Lanes, X: Operand>(
     if columns == 8 && (9..=10).contains(&outputs) {
         (rows, columns) = (2, 10); // ten classes in one tile
     }
-    for (o, n) in cut_evenly(outputs, columns) {
-        for (b, m) in cut(samples.len(), rows) {
-            ahead.ask(LINES_A_DOT_TILE);
-            let (epilogue, b) = (&mut *epilogue, samples.start + b);
-            call_tile!(lanes, (m, n), DotTile { x, b, w, o, depth, epilogue },
+    for (o, n) in cut_in_blocks(outputs, columns) {
+        for (first, m, count) in runs(samples.len(), rows) {
+            if count == 0 {
+                continue;
+            }
+            let (ahead, epilogue, b) = (&mut *ahead, &mut *epilogue, samples.start + first);
+            call_tile!(lanes, (m, n), DotTile (_ _ _) { x, b, count, w, o, depth, ahead, epilogue },
                 1: 1 2 3 4 5 6 7 8 9 10;
                 2: 1 2 3 4 5 6 7 8 9 10;
             );
@@ -293,46 +338,75 @@ pub fn dot_product<L: Lanes, X: Operand>(
     }
 }
 
-/// `M` rows of `x` from `b` on times `N` rows of `w` from `o` on.
-struct DotTile<'a, const M: usize, const N: usize, X, E> {
+/// `count` times `M` rows of `x` from `b` on, times `N` rows of `w` from `o` on: many tiles in one
+/// call, which costs as much as a fifth of a small one.
+struct DotTile<'a, const M: usize, const N: usize, X, A, E> {
     x: X,
     b: usize,
+    count: usize,
     w: Matrix<'a>,
     o: usize,
     depth: usize,
+    ahead: A,
     epilogue: E,
 }
 
-impl DotTile<'_, 0, 0, (), ()> {
+impl DotTile<'_, 0, 0, (), (), ()> {
     #[inline(always)]
     fn fits<L: Lanes>(m: usize, n: usize) -> bool {
         (m <= L::DOT.0 && n <= L::DOT.1) || (L::DOT.1 == 8 && n > 8)
     }
 }
 
-impl<const M: usize, const N: usize, X: Operand, E: DotEpilogue> Kernel
-    for DotTile<'_, M, N, X, &mut E>
+impl<const M: usize, const N: usize, X: Operand, A: Ahead, E: DotEpilogue> Kernel
+    for DotTile<'_, M, N, X, &mut A, &mut E>
 {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let DotTile { x, b, w, o, depth, epilogue } = self;
-        let zero = lanes.splat(0.0);
+        let parts = L::PARTS;
+        for tile in 0..self.count {
+            self.ahead.ask(LINES_A_DOT_TILE);
+            let b = self.b + tile * M;
+            let mut sums = [[lanes.splat(0.0); N]; M];
+            for_each_index!(part < parts, {
+                let tile = self.part(lanes, b, part);
+                for_each_index!(m < M, {
+                    for_each_index!(n < N, lanes.put_part(tile[m][n], part, &mut sums[m][n]));
+                });
+            });
+            self.epilogue.finish(lanes, b, self.o, sums);
+        }
+    }
+}
+
+impl<const M: usize, const N: usize, X: Operand, A, E> DotTile<'_, M, N, X, A, E> {
+    /// The sums of one part of the lanes, for rows of `x` from `b` on.
+    #[inline(always)]
+    fn part<L: Lanes>(&self, lanes: L, b: usize, part: usize) -> [[L::Part; N]; M] {
+        let zero = lanes.zero_part();
         let mut sums = [[zero; N]; M];
-        let (mut samples, mut loaded) = (x.along::<M>(b, depth), [zero; M]);
-        load_next::<L, X, M>(lanes, &mut samples, &mut loaded);
-        for w in w.along::<N>(o, depth) {
+        let (mut samples, mut loaded) = (self.x.along::<M>(b, self.depth), [zero; M]);
+        if L::AHEAD {
+            load_next_part::<L, X, M>(lanes, part, &mut samples, &mut loaded);
+        }
+        for w in self.w.along::<N>(self.o, self.depth) {
+            if !L::AHEAD {
+                load_next_part::<L, X, M>(lanes, part, &mut samples, &mut loaded);
+            }
             let left = loaded;
-            load_next::<L, X, M>(lanes, &mut samples, &mut loaded);
+            if L::AHEAD {
+                load_next_part::<L, X, M>(lanes, part, &mut samples, &mut loaded);
+            }
             for n in 0..N {
-                let right = lanes.load(&w[n]);
+                let right = lanes.load_part(w[n], part);
                 for m in 0..M {
-                    sums[m][n] = lanes.fma(left[m], right, sums[m][n]);
+                    sums[m][n] = lanes.fma_part(left[m], right, sums[m][n]);
                 }
             }
         }
-        epilogue.finish(lanes, b, o, sums);
+        sums
     }
 }
 
@@ -393,52 +467,75 @@ pub fn outer_product<L: Lanes, B: Operand>(
         (rows, columns) = (10, 2); // ten classes in one tile
     }
     let first = outer.columns.start;
+    // So many strips at once, which share the left operand and stay in the near cache all together.
+    let most = (STRIP_ROUNDS / outer.depth.max(1)).max(1);
     // Loops and not closures: what a closure does with vectors may end up compiled without them.
-    for (column, n) in cut(outer.columns.len(), columns) {
-        for (row, m) in cut_evenly(outer.rows, rows) {
-            ahead.ask(LINES_AN_OUTER_TILE);
-            let (epilogue, column) = (&mut *epilogue, first + column);
-            call_tile!(lanes, (m, n), OuterTile { outer, row, column, epilogue },
-                1: 1 2 3; 2: 1 2 3; 3: 1 2 3; 4: 1 2 3; 5: 1 2 3; 6: 1 2 3; 7: 1 2 3; 8: 1 2 3;
-                9: 1 2; 10: 1 2;
-            );
+    for (start, n, strips) in runs(outer.columns.len(), columns) {
+        for strip in (0..strips).step_by(most) {
+            let count = most.min(strips - strip);
+            for (row, m) in cut_in_blocks(outer.rows, rows) {
+                let (ahead, epilogue) = (&mut *ahead, &mut *epilogue);
+                let column = first + start + strip * n;
+                call_tile!(lanes, (m, n),
+                    OuterTile (_ _ _) { outer, row, column, count, ahead, epilogue },
+                    1: 1 2 3; 2: 1 2 3; 3: 1 2 3; 4: 1 2 3; 5: 1 2 3; 6: 1 2 3; 7: 1 2 3; 8: 1 2 3;
+                    9: 1 2; 10: 1 2;
+                );
+            }
         }
     }
 }
 
-/// `M` rows and `N` blocks of an outer product.
-struct OuterTile<'a, const M: usize, const N: usize, B, E> {
+/// Rounds of the strips that are computed at once: at most 48 KiB of the right operand are read, and
+/// a quarter of that where they are bytes.
+const STRIP_ROUNDS: usize = 256;
+
+/// `M` rows and `count` times `N` blocks of an outer product.
+struct OuterTile<'a, const M: usize, const N: usize, B, A, E> {
     outer: &'a Outer<'a, B>,
     row: usize,
     column: usize,
+    count: usize,
+    ahead: A,
     epilogue: E,
 }
 
-impl OuterTile<'_, 0, 0, (), ()> {
+impl OuterTile<'_, 0, 0, (), (), ()> {
     #[inline(always)]
     fn fits<L: Lanes>(m: usize, n: usize) -> bool {
-        m * n <= L::OUTER.0 * L::OUTER.1
+        m * n <= L::OUTER.0 * L::OUTER.1 && n <= L::OUTER.1
     }
 }
 
-impl<const M: usize, const N: usize, B: Operand, E: OuterEpilogue> Kernel
-    for OuterTile<'_, M, N, B, &mut E>
+impl<const M: usize, const N: usize, B: Operand, A: Ahead, E: OuterEpilogue> Kernel
+    for OuterTile<'_, M, N, B, &mut A, &mut E>
 {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let OuterTile { outer, row, column, epilogue } = self;
+        let OuterTile { outer, row, column, count, ahead, epilogue } = self;
         let zero = lanes.splat(0.0);
-        let mut sums = [[zero; N]; M];
         let a = Walk::<_, M>::new(outer.a.from(row), outer.a.step, outer.depth);
-        let (mut rows, mut loaded) = (outer.b.down::<N>(column, 0..outer.depth), [zero; N]);
-        load_next::<L, B, N>(lanes, &mut rows, &mut loaded);
-        for left in a {
-            let right = loaded;
-            load_next::<L, B, N>(lanes, &mut rows, &mut loaded);
-            add_round(lanes, &mut sums, left, right);
+        for tile in 0..count {
+            ahead.ask(LINES_AN_OUTER_TILE);
+            let column = column + tile * N;
+            let mut sums = [[zero; N]; M];
+            let (mut rows, mut loaded) = (outer.b.down::<N>(column, 0..outer.depth), [zero; N]);
+            if L::AHEAD {
+                load_next::<L, B, N>(lanes, &mut rows, &mut loaded);
+            }
+            for left in a.clone() {
+                if !L::AHEAD {
+                    load_next::<L, B, N>(lanes, &mut rows, &mut loaded);
+                }
+                let right = loaded;
+                if L::AHEAD {
+                    load_next::<L, B, N>(lanes, &mut rows, &mut loaded);
+                }
+                add_round(lanes, &mut sums, left, right);
+            }
+            epilogue.finish(lanes, row, column, sums);
         }
-        epilogue.finish(lanes, row, column, sums);
     }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::lanes::{Block, Kernel, LANES, Lanes, Walk};
 use super::products::{
-    Ahead, LINES_A_DOT_TILE, Matrix, Operand, Outer, add_round, call_tile, cut, cut_evenly,
+    Ahead, LINES_A_DOT_TILE, Matrix, Operand, Outer, add_round, call_tile, cut, cut_in_blocks,
     for_each_index, load,
 };
 
@@ -90,9 +90,9 @@ pub fn outer_product_in_strips<L: Lanes, B: Operand>(
     let first = outer.columns.start;
     for (column, n) in cut(outer.columns.len(), columns) {
         for (depth, last) in strips(outer.depth) {
-            for (row, m) in cut_evenly(outer.rows, rows) {
+            for (row, m) in cut_in_blocks(outer.rows, rows) {
                 let (to, column, depth) = (&mut *to, first + column, depth.clone());
-                call_tile!(lanes, (m, n), StripTile { outer, row, column, depth, last, to },
+                call_tile!(lanes, (m, n), StripTile (_ _) { outer, row, column, depth, last, to },
                     1: 1 2 3; 2: 1 2 3; 3: 1 2 3; 4: 1 2 3; 5: 1 2 3; 6: 1 2 3; 7: 1 2 3; 8: 1 2 3;
                 );
             }
@@ -129,8 +129,10 @@ impl<const M: usize, const N: usize, B: Operand, E: Finish> Kernel
         let mut sums = to.resume::<L, M, N>(lanes, place, depth.start > 0);
         let a = &outer.a.from(row)[depth.start * outer.a.step..];
         let a = Walk::<_, M>::new(a, outer.a.step, depth.len());
-        for (left, right) in a.zip(outer.b.down::<N>(column, depth.clone())) {
-            add_round(lanes, &mut sums, left, load::<L, B, N>(lanes, &right));
+        let mut rows = outer.b.down::<N>(column, depth.clone());
+        for left in a {
+            let Some(right) = rows.next() else { break };
+            add_round(lanes, &mut sums, left, load::<L, B, N>(lanes, right));
         }
         to.keep(lanes, place, last, sums);
     }
@@ -163,10 +165,10 @@ pub fn wide_product<L: Lanes>(
     }
     for (column, n) in cut(wide.samples, columns) {
         for (depth, last) in strips(wide.depth * LANES) {
-            for (row, m) in cut_evenly(wide.outputs, rows) {
+            for (row, m) in cut_in_blocks(wide.outputs, rows) {
                 ahead.ask(LINES_A_DOT_TILE);
                 let (to, depth) = (&mut *to, depth.clone());
-                call_tile!(lanes, (m, n), WideTile { wide, row, column, depth, last, to },
+                call_tile!(lanes, (m, n), WideTile (_ _) { wide, row, column, depth, last, to },
                     1: 1 2 3; 2: 1 2 3; 3: 1 2 3; 4: 1 2 3; 5: 1 2 3; 6: 1 2 3; 7: 1 2 3; 8: 1 2 3;
                     9: 1 2; 10: 1 2;
                 );
@@ -188,7 +190,7 @@ struct WideTile<const M: usize, const N: usize, W, T> {
 impl WideTile<0, 0, (), ()> {
     #[inline(always)]
     fn fits<L: Lanes>(m: usize, n: usize) -> bool {
-        m * n <= L::OUTER.0 * L::OUTER.1
+        m * n <= L::OUTER.0 * L::OUTER.1 && n <= L::OUTER.1
     }
 }
 
@@ -212,7 +214,7 @@ impl<const M: usize, const N: usize, E: Finish> Kernel
                 for m in 0..M {
                     left[m] = weights[m].0[lane];
                 }
-                let right = load::<L, Matrix<'_>, N>(lanes, &inputs);
+                let right = load::<L, Matrix<'_>, N>(lanes, inputs);
                 add_round(lanes, &mut sums, &left, right);
             }
         }

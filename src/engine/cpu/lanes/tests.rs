@@ -9,7 +9,11 @@ impl Kernel for Sums {
     fn run<L: Lanes>(self, lanes: L) -> Self::Output {
         let loaded = self.0.map(|v| lanes.load(&Block(v)));
         let four = [loaded[0], loaded[1], loaded[2], loaded[3]];
-        (lanes.sum16(loaded), lanes.sum_rows(&self.0.map(Block)), lanes.sum4(four))
+        let mut kept = [L::Kept::zeroed(); LANES];
+        for i in 0..LANES {
+            lanes.keep(loaded[i], &mut kept[i]);
+        }
+        (lanes.sum16(loaded), lanes.sum_kept(&kept), lanes.sum4(four))
     }
 }
 

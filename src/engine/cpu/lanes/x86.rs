@@ -1,0 +1,464 @@
+//! Sixteen lanes on x86-64: one register of AVX-512, two of AVX2.
+
+use super::{Block, Kernel, LANES, Lanes};
+use crate::engine::cpu::elementwise::TINY;
+use bytemuck::{Pod, Zeroable};
+use std::arch::x86_64::*;
+
+/// Compiles a kernel with AVX-512. The machine must have these features.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+#[inline(never)]
+pub(super) fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512(()))
+}
+
+/// Compiles a kernel with AVX2 and FMA. The machine must have these features.
+#[target_feature(enable = "avx2,fma")]
+#[inline(never)]
+pub(super) fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx2(()))
+}
+
+/// Proof that the machine has AVX-512: made by `run_avx512` alone.
+#[derive(Clone, Copy)]
+struct Avx512(());
+
+// SAFETY, of every `unsafe` below: the value `Avx512` or `Avx2` exists only inside `run_avx512`
+// or `run_avx2`, so the instructions exist; loads and stores go through references to as many
+// bytes as they touch, and need no alignment.
+impl Lanes for Avx512 {
+    type F = __m512;
+    type Part = __m512;
+    type Kept = Block;
+    const PARTS: usize = 1;
+    const OUTER: (usize, usize) = (8, 3);
+    const DOT: (usize, usize) = (2, 8);
+    const AHEAD: bool = true;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m512 {
+        unsafe { _mm512_set1_ps(value) }
+    }
+    #[inline(always)]
+    fn load(self, from: &Block) -> __m512 {
+        unsafe { _mm512_loadu_ps(from.0.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store(self, value: __m512, to: &mut Block) {
+        unsafe { _mm512_storeu_ps(to.0.as_mut_ptr(), value) }
+    }
+    #[inline(always)]
+    fn load_u8(self, from: &[u8; LANES]) -> __m512 {
+        unsafe {
+            let bytes = _mm_loadu_si128(from.as_ptr().cast());
+            _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
+        }
+    }
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn flush(self, value: __m512) -> __m512 {
+        unsafe {
+            let (size, tiny) = (_mm512_abs_ps(value), _mm512_set1_ps(TINY));
+            _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_NLT_UQ>(size, tiny), value)
+        }
+    }
+
+    #[inline(always)]
+    fn zero_part(self) -> __m512 {
+        self.splat(0.0)
+    }
+    #[inline(always)]
+    fn load_part(self, from: &Block, _part: usize) -> __m512 {
+        self.load(from)
+    }
+    #[inline(always)]
+    fn load_u8_part(self, from: &[u8; LANES], _part: usize) -> __m512 {
+        self.load_u8(from)
+    }
+    #[inline(always)]
+    fn fma_part(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        self.fma(a, b, c)
+    }
+    #[inline(always)]
+    fn put_part(self, value: __m512, _part: usize, to: &mut __m512) {
+        *to = value;
+    }
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        unsafe { run_avx512(kernel) }
+    }
+
+    /// The tree of `fold`, on four vectors at a time: each step halves the lanes of a sum and
+    /// packs two vectors into one.
+    #[inline(always)]
+    fn sum4(self, v: [__m512; 4]) -> [f32; 4] {
+        unsafe {
+            let (a, b) = (fold8(v[0], v[1]), fold8(v[2], v[3]));
+            // Now 128-bit parts hold vector 0, 1, 2, 3; all four fold inside their part.
+            let c = fold4(a, b);
+            let c = _mm512_add_ps(c, _mm512_permute_ps::<0b01_00_11_10>(c));
+            let c = _mm512_add_ps(c, _mm512_permute_ps::<0b10_11_00_01>(c));
+            let mut out = Block::ZERO;
+            _mm512_storeu_ps(out.0.as_mut_ptr(), c);
+            [out.0[0], out.0[4], out.0[8], out.0[12]]
+        }
+    }
+
+    #[inline(always)]
+    fn sum16(self, v: [__m512; 16]) -> Block {
+        unsafe {
+            let halves = [
+                [fold8(v[0], v[4]), fold8(v[8], v[12])],
+                [fold8(v[1], v[5]), fold8(v[9], v[13])],
+                [fold8(v[2], v[6]), fold8(v[10], v[14])],
+                [fold8(v[3], v[7]), fold8(v[11], v[15])],
+            ];
+            fold16(halves)
+        }
+    }
+
+    #[inline(always)]
+    fn keep(self, vector: __m512, to: &mut Block) {
+        self.store(vector, to);
+    }
+
+    /// Halves are paired on their way from memory, which takes no shuffles.
+    #[inline(always)]
+    fn sum_kept(self, rows: &[Block; LANES]) -> Block {
+        let half = |row: usize, half: usize| unsafe {
+            _mm256_loadu_ps(rows[row].0.as_ptr().add(8 * half))
+        };
+        unsafe {
+            let mut halves = [[_mm512_setzero_ps(); 2]; 4];
+            for i in 0..4 {
+                for j in 0..2 {
+                    let (a, b) = (8 * j + i, 8 * j + i + 4);
+                    let low = _mm512_castps256_ps512(half(a, 0));
+                    let high = _mm512_castps256_ps512(half(a, 1));
+                    halves[i][j] = _mm512_add_ps(
+                        _mm512_insertf32x8::<1>(low, half(b, 0)),
+                        _mm512_insertf32x8::<1>(high, half(b, 1)),
+                    );
+                }
+            }
+            fold16(halves)
+        }
+    }
+
+    /// In four rounds of sixteen shuffles, each of which brings two rows together.
+    #[inline(always)]
+    fn transpose(self, rows: &mut [Block; LANES]) {
+        unsafe {
+            let zero = _mm512_setzero_ps();
+            let (mut a, mut b) = ([zero; LANES], [zero; LANES]);
+            for i in 0..LANES {
+                a[i] = _mm512_loadu_ps(rows[i].0.as_ptr());
+            }
+            for i in 0..8 {
+                b[2 * i] = _mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+                b[2 * i + 1] = _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+            }
+            for i in 0..4 {
+                let [p, q, r, s] = [b[4 * i], b[4 * i + 1], b[4 * i + 2], b[4 * i + 3]];
+                a[4 * i] = _mm512_shuffle_ps::<0b01_00_01_00>(p, r);
+                a[4 * i + 1] = _mm512_shuffle_ps::<0b11_10_11_10>(p, r);
+                a[4 * i + 2] = _mm512_shuffle_ps::<0b01_00_01_00>(q, s);
+                a[4 * i + 3] = _mm512_shuffle_ps::<0b11_10_11_10>(q, s);
+            }
+            // Part `p` of a[4 i + j] is now column `4 p + j` of rows 4 i .. 4 i + 4.
+            for j in 0..4 {
+                b[j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(a[j], a[4 + j]);
+                b[4 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(a[j], a[4 + j]);
+                b[8 + j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(a[8 + j], a[12 + j]);
+                b[12 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(a[8 + j], a[12 + j]);
+            }
+            for j in 0..4 {
+                a[j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(b[j], b[8 + j]);
+                a[8 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(b[j], b[8 + j]);
+                a[4 + j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(b[4 + j], b[12 + j]);
+                a[12 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(b[4 + j], b[12 + j]);
+            }
+            for i in 0..LANES {
+                _mm512_storeu_ps(rows[i].0.as_mut_ptr(), a[i]);
+            }
+        }
+    }
+}
+
+/// The sums of sixteen vectors, of which `halves[i][j]` holds `8 j + i` and `8 j + i + 4`, folded to
+/// eight lanes each: the order that leaves the sums in theirs.
+#[inline(always)]
+unsafe fn fold16(halves: [[__m512; 2]; 4]) -> Block {
+    unsafe {
+        // Four vectors of four sums, each spread over the four lanes of a part.
+        let [a, b, c, d] = [
+            fold4(halves[0][0], halves[0][1]),
+            fold4(halves[1][0], halves[1][1]),
+            fold4(halves[2][0], halves[2][1]),
+            fold4(halves[3][0], halves[3][1]),
+        ];
+        let (d, e) = (fold2(a, b), fold2(c, d));
+        let sums = _mm512_add_ps(
+            _mm512_shuffle_ps::<0b10_00_10_00>(d, e),
+            _mm512_shuffle_ps::<0b11_01_11_01>(d, e),
+        );
+        let mut out = Block::ZERO;
+        _mm512_storeu_ps(out.0.as_mut_ptr(), sums);
+        out
+    }
+}
+
+/// Upper half + lower half of two vectors: `a` in the low half, `b` in the high half.
+#[inline(always)]
+unsafe fn fold8(a: __m512, b: __m512) -> __m512 {
+    unsafe {
+        let kept = _mm512_mask_blend_ps(0xFF00, a, b);
+        let crossed = _mm512_shuffle_f32x4::<0b01_00_11_10>(a, b);
+        _mm512_add_ps(kept, crossed)
+    }
+}
+
+/// Neighbouring 128-bit parts added: two sums of `a`, then two of `b`, a part each.
+#[inline(always)]
+unsafe fn fold4(a: __m512, b: __m512) -> __m512 {
+    unsafe {
+        _mm512_add_ps(
+            _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b),
+            _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b),
+        )
+    }
+}
+
+/// Within each part: lanes 0, 1 take `a`'s two sums, lanes 2, 3 `b`'s.
+#[inline(always)]
+unsafe fn fold2(a: __m512, b: __m512) -> __m512 {
+    unsafe {
+        let kept = _mm512_mask_blend_ps(0xCCCC, a, b);
+        let crossed = _mm512_shuffle_ps::<0b01_00_11_10>(a, b);
+        _mm512_add_ps(kept, crossed)
+    }
+}
+
+/// Eight floats: sixteen whose halves were added.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(32))]
+pub struct Half([f32; 8]);
+
+/// Proof that the machine has AVX2 and FMA: made by `run_avx2` alone.
+#[derive(Clone, Copy)]
+struct Avx2(());
+
+impl Lanes for Avx2 {
+    type F = [__m256; 2];
+    type Part = __m256;
+    type Kept = Half;
+    const PARTS: usize = 2;
+    const OUTER: (usize, usize) = (6, 1);
+    const DOT: (usize, usize) = (2, 6);
+    const AHEAD: bool = false;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Self::F {
+        unsafe { [_mm256_set1_ps(value); 2] }
+    }
+    #[inline(always)]
+    fn load(self, from: &Block) -> Self::F {
+        [self.load_part(from, 0), self.load_part(from, 1)]
+    }
+    #[inline(always)]
+    fn store(self, value: Self::F, to: &mut Block) {
+        let (low, high) = to.0.split_at_mut(LANES / 2);
+        unsafe {
+            _mm256_storeu_ps(low.as_mut_ptr(), value[0]);
+            _mm256_storeu_ps(high.as_mut_ptr(), value[1]);
+        }
+    }
+    #[inline(always)]
+    fn load_u8(self, from: &[u8; LANES]) -> Self::F {
+        [self.load_u8_part(from, 0), self.load_u8_part(from, 1)]
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+        unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        [self.fma_part(a[0], b[0], c[0]), self.fma_part(a[1], b[1], c[1])]
+    }
+    #[inline(always)]
+    fn flush(self, value: Self::F) -> Self::F {
+        unsafe {
+            let (sign, tiny) = (_mm256_set1_ps(-0.0), _mm256_set1_ps(TINY));
+            let [a, b] = value;
+            let (size_a, size_b) = (_mm256_andnot_ps(sign, a), _mm256_andnot_ps(sign, b));
+            let keep_a = _mm256_cmp_ps::<_CMP_NLT_UQ>(size_a, tiny);
+            let keep_b = _mm256_cmp_ps::<_CMP_NLT_UQ>(size_b, tiny);
+            [_mm256_and_ps(a, keep_a), _mm256_and_ps(b, keep_b)]
+        }
+    }
+
+    #[inline(always)]
+    fn zero_part(self) -> __m256 {
+        unsafe { _mm256_setzero_ps() }
+    }
+    #[inline(always)]
+    fn load_part(self, from: &Block, part: usize) -> __m256 {
+        let eight = &from.0.as_chunks::<8>().0[part];
+        unsafe { _mm256_loadu_ps(eight.as_ptr()) }
+    }
+    #[inline(always)]
+    fn load_u8_part(self, from: &[u8; LANES], part: usize) -> __m256 {
+        let eight = &from.as_chunks::<8>().0[part];
+        unsafe {
+            let bytes = _mm_loadl_epi64(eight.as_ptr().cast());
+            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes))
+        }
+    }
+    #[inline(always)]
+    fn fma_part(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn put_part(self, value: __m256, part: usize, to: &mut Self::F) {
+        to[part] = value;
+    }
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        unsafe { run_avx2(kernel) }
+    }
+
+    /// The tree of `fold`, on four vectors at a time, as with AVX-512.
+    #[inline(always)]
+    fn sum4(self, v: [Self::F; 4]) -> [f32; 4] {
+        unsafe {
+            let mut halves = [_mm256_setzero_ps(); 4];
+            for i in 0..4 {
+                halves[i] = _mm256_add_ps(v[i][0], v[i][1]);
+            }
+            // Parts hold vectors 0 and 1, then 2 and 3; then the sums of 0, 2 and of 1, 3.
+            let [a, b, c, d] = halves;
+            let sums = fold4_halves(fold8_halves(a, b), fold8_halves(c, d));
+            let sums = _mm256_add_ps(sums, _mm256_permute_ps::<0b10_11_00_01>(sums));
+            let mut out = [0.0; 8];
+            _mm256_storeu_ps(out.as_mut_ptr(), sums);
+            [out[0], out[4], out[2], out[6]]
+        }
+    }
+
+    #[inline(always)]
+    fn sum16(self, v: [Self::F; 16]) -> Block {
+        let mut kept = [Half([0.0; 8]); LANES];
+        for i in 0..LANES {
+            self.keep(v[i], &mut kept[i]);
+        }
+        self.sum_kept(&kept)
+    }
+
+    /// Half of a block: the sum's first step needs no other vector.
+    #[inline(always)]
+    fn keep(self, vector: Self::F, to: &mut Half) {
+        unsafe { _mm256_storeu_ps(to.0.as_mut_ptr(), _mm256_add_ps(vector[0], vector[1])) }
+    }
+
+    #[inline(always)]
+    fn sum_kept(self, kept: &[Half; LANES]) -> Block {
+        let mut out = Block::ZERO;
+        for half in 0..2 {
+            unsafe {
+                let mut halves = [_mm256_setzero_ps(); 8];
+                for i in 0..8 {
+                    halves[i] = _mm256_loadu_ps(kept[8 * half + i].0.as_ptr());
+                }
+                _mm256_storeu_ps(out.0[8 * half..].as_mut_ptr(), fold_eight(halves));
+            }
+        }
+        out
+    }
+
+    /// In four squares of eight.
+    #[inline(always)]
+    fn transpose(self, rows: &mut [Block; LANES]) {
+        let from = *rows;
+        for (i, j) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            unsafe {
+                let mut square = [_mm256_setzero_ps(); 8];
+                for row in 0..8 {
+                    square[row] = self.load_part(&from[8 * i + row], j);
+                }
+                let square = transpose_eight(square);
+                for row in 0..8 {
+                    let to = &mut rows[8 * j + row].0[8 * i..][..8];
+                    _mm256_storeu_ps(to.as_mut_ptr(), square[row]);
+                }
+            }
+        }
+    }
+}
+
+/// The sums of eight vectors, in their order.
+#[inline(always)]
+unsafe fn fold_eight(v: [__m256; 8]) -> __m256 {
+    unsafe {
+        // The order that leaves the sums in theirs.
+        let a = fold4_halves(fold8_halves(v[0], v[4]), fold8_halves(v[1], v[5]));
+        let b = fold4_halves(fold8_halves(v[2], v[6]), fold8_halves(v[3], v[7]));
+        _mm256_add_ps(
+            _mm256_shuffle_ps::<0b10_00_10_00>(a, b),
+            _mm256_shuffle_ps::<0b11_01_11_01>(a, b),
+        )
+    }
+}
+
+/// Lower half + upper half of two vectors: `a` in the low half, `b` in the high half.
+#[inline(always)]
+unsafe fn fold8_halves(a: __m256, b: __m256) -> __m256 {
+    unsafe {
+        _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b))
+    }
+}
+
+/// Within each half: lanes 0, 1 take `a`'s two sums, lanes 2, 3 `b`'s.
+#[inline(always)]
+unsafe fn fold4_halves(a: __m256, b: __m256) -> __m256 {
+    unsafe {
+        _mm256_add_ps(
+            _mm256_shuffle_ps::<0b01_00_01_00>(a, b),
+            _mm256_shuffle_ps::<0b11_10_11_10>(a, b),
+        )
+    }
+}
+
+/// Makes rows of columns.
+#[inline(always)]
+unsafe fn transpose_eight(a: [__m256; 8]) -> [__m256; 8] {
+    unsafe {
+        let zero = _mm256_setzero_ps();
+        let (mut b, mut c) = ([zero; 8], [zero; 8]);
+        for i in 0..4 {
+            b[2 * i] = _mm256_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+            b[2 * i + 1] = _mm256_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+        }
+        for i in 0..2 {
+            let [p, q, r, s] = [b[4 * i], b[4 * i + 1], b[4 * i + 2], b[4 * i + 3]];
+            c[4 * i] = _mm256_shuffle_ps::<0b01_00_01_00>(p, r);
+            c[4 * i + 1] = _mm256_shuffle_ps::<0b11_10_11_10>(p, r);
+            c[4 * i + 2] = _mm256_shuffle_ps::<0b01_00_01_00>(q, s);
+            c[4 * i + 3] = _mm256_shuffle_ps::<0b11_10_11_10>(q, s);
+        }
+        // Half `h` of c[4 i + j] is now column `4 h + j` of rows 4 i .. 4 i + 4.
+        for j in 0..4 {
+            b[j] = _mm256_permute2f128_ps::<0x20>(c[j], c[4 + j]);
+            b[4 + j] = _mm256_permute2f128_ps::<0x31>(c[j], c[4 + j]);
+        }
+        b
+    }
+}
