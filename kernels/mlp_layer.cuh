@@ -122,10 +122,10 @@ template <class M> struct MlpLayer {
         }
     }
 
-    // Updates the weights by the deltas in memory.hidden, which the first tiles overwrite. `velocity` may be
-    // null. `pixels` has fetched the first stage.
-    __device__ void backward(MlpMemory<M> &memory, const MlpRows<M> &rows, float4 *weights, float4 *velocity,
-                             Pixels<M> &pixels, const MlpRule &rule) const
+    // Updates the weights by the deltas in memory.hidden, which the first tiles overwrite. Velocities lie
+    // `velocity` places behind their weights; 0: there are none. `pixels` has fetched the first stage.
+    __device__ void backward(MlpMemory<M> &memory, const MlpRows<M> &rows, float4 *weights,
+                             unsigned int velocity, Pixels<M> &pixels, const MlpRule &rule) const
     {
         SplitFragment deltas[M::WARP_TILES][M::STEPS];
 #pragma unroll
@@ -172,19 +172,19 @@ template <class M> struct MlpLayer {
     }
 
 private:
-    __device__ static void update(float4 *weights, float4 *velocity, unsigned int at, const float (&sums)[4],
+    __device__ static void update(float4 *weights, unsigned int velocity, unsigned int at, const float (&sums)[4],
                                   const MlpRule &rule)
     {
         float4 w = weights[at];
         const float4 g = make_float4(sums[0] * (1.0f / 255.0f), sums[1] * (1.0f / 255.0f),
                                      sums[2] * (1.0f / 255.0f), sums[3] * (1.0f / 255.0f));
         if (velocity) {
-            float4 v = velocity[at];
+            float4 v = weights[at + velocity];
             rule.with_velocity(w.x, v.x, g.x);
             rule.with_velocity(w.y, v.y, g.y);
             rule.with_velocity(w.z, v.z, g.z);
             rule.with_velocity(w.w, v.w, g.w);
-            velocity[at] = v;
+            weights[at + velocity] = v;
         } else {
             rule.plain(w.x, g.x);
             rule.plain(w.y, g.y);

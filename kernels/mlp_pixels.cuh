@@ -41,11 +41,14 @@ template <class M> struct Pixels {
             const unsigned int sample = rows.sample[piece / M::SLICES];
             if (sample == MLP_ABSENT) continue;
             const unsigned char *from = pixels + (size_t)sample * inputs + first;
-            if (inputs % 16 == 0)
+            if (inputs % 16 == 0) {
                 bytes = __ldg((const uint4 *)from);
-            else
-                bytes = make_uint4(word(from, first), word(from + 4, first + 4), word(from + 8, first + 8),
-                                   word(from + 12, first + 12));
+                continue;
+            }
+            // The words move up by one, so that all are in registers and the code stands here once.
+#pragma unroll 1
+            for (unsigned int i = 0; i < 16; i += 4)
+                bytes = make_uint4(bytes.y, bytes.z, bytes.w, word(from + i, first + i));
         }
     }
 

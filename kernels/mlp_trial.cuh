@@ -24,17 +24,15 @@ template <class M> struct MlpTrial {
     const MlpTeams &teams;
     MlpMemory<M> &memory;
     float4 *weights;                        // of the first layer, as mlp_shape.cuh says
-    float4 *velocity;                       // as weights, or null
-    MlpVelocities<M> *velocities;           // or null
+    unsigned int velocity;                  // how far behind its weight a velocity lies; 0: there are none
     Team &team;
     MlpHead<M> head;
     unsigned int turn, held;                // of memory.rows: which is next, and where in the phase it begins
     bool leave;
 
     __device__ MlpTrial(const FusedLaunch &launch, const MlpTeams &teams, MlpMemory<M> &memory, Team &team)
-        : launch(launch), teams(teams), memory(memory), weights((float4 *)(&memory + 1)), velocity(nullptr),
-          velocities(nullptr), team(team), head(memory), turn(0), held(MLP_ABSENT),
-          leave(false)
+        : launch(launch), teams(teams), memory(memory), weights((float4 *)(&memory + 1)), velocity(0), team(team),
+          head(memory), turn(0), held(MLP_ABSENT), leave(false)
     {
     }
 
@@ -45,6 +43,12 @@ template <class M> struct MlpTrial {
     // Float4 values of the first layer's weights.
     __device__ unsigned int values() const { return (launch.data->inputs + 15) / 16 * M::TILES * 64; }
 
+    // The velocities of all but these weights, or null.
+    __device__ MlpVelocities<M> *velocities() const
+    {
+        return velocity ? (MlpVelocities<M> *)(weights + 2 * velocity) : nullptr;
+    }
+
     // Trains and scores what is left of the trial's epoch, as far as the budget goes. All blocks of the team
     // have seen the call.
     __device__ void run(unsigned int trial, unsigned int &spent)
@@ -53,8 +57,7 @@ template <class M> struct MlpTrial {
         copy(&memory.plan, launch.plans + trial);
         copy(&memory.clock, &clock);
         __syncthreads();
-        velocity = memory.plan.momentum > 0.0f ? weights + values() : nullptr;
-        velocities = velocity ? (MlpVelocities<M> *)(velocity + values()) : nullptr;
+        velocity = memory.plan.momentum > 0.0f ? values() : 0;
         move<true>();
         held = MLP_ABSENT;
         leave = false;
@@ -155,9 +158,10 @@ private:
         move_weights<LOAD>(weights, one.weight);
         move_rest<LOAD>(memory.head, memory.head_bias, memory.bias, two.weight, two.bias, one.bias);
         if (velocity) {
-            move_weights<LOAD>(velocity, one.weight_velocity);
-            move_rest<LOAD>(velocities->head, velocities->head_bias, velocities->bias, two.weight_velocity,
-                            two.bias_velocity, one.bias_velocity);
+            MlpVelocities<M> &rest = *velocities();
+            move_weights<LOAD>(weights + velocity, one.weight_velocity);
+            move_rest<LOAD>(rest.head, rest.head_bias, rest.bias, two.weight_velocity, two.bias_velocity,
+                            one.bias_velocity);
         }
     }
 
@@ -246,10 +250,10 @@ private:
             __syncthreads();
             head.put_deltas();
             const bool last = chunk + 1 == chunks;
-            if (last) head.update_head(velocities, rule(true, true));
+            if (last) head.update_head(velocities(), rule(true, true));
             __syncthreads();
             head.add_bias_gradient();
-            if (last) head.update_bias(velocities, rule(true, true));
+            if (last) head.update_bias(velocities(), rule(true, true));
             if (chunks > 1) spill(chunk, true);
         }
         if (training) backward(pixels, layer, first, rows, chunks);
