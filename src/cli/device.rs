@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::engine::cpu::CpuEngine;
 use crate::engine::cuda::discover::Survey;
 use crate::engine::cuda::launch::Driver;
-use crate::engine::cuda::{CudaEngine, tiles};
+use crate::engine::cuda::{Choice, CudaEngine, Settings, tiles};
 use crate::error::{Error, Result};
 
 /// Where the arithmetic is done.
@@ -22,6 +22,11 @@ pub struct DeviceArgs {
     /// How products are computed; tf32 and 3xtf32 are for GPUs of compute capability 8.0 and later
     #[arg(long, value_enum, default_value = "fp32")]
     pub precision: Precision,
+
+    /// How a GPU trains: fused, a trial's epochs within one kernel launch (small models, fp32); layered, a
+    /// launch an operation; auto, what the cost model says is faster for each trial
+    #[arg(long, value_enum, default_value = "auto")]
+    pub kernel: Kernel,
 
     /// Threads of the CPU engine; no number of any trial depends on it [default: all cores]
     #[arg(long, value_name = "N")]
@@ -50,6 +55,27 @@ impl FromStr for Device {
                 .strip_prefix("cuda:")
                 .and_then(of_number)
                 .ok_or("expected auto, cpu, cuda or cuda:N, such as cuda:0"),
+        }
+    }
+}
+
+/// By which path a GPU trains a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kernel {
+    /// What the cost model says is faster for a trial, by its own sizes alone
+    Auto,
+    /// Whole epochs within one launch: softmax regression, up to 784 pixels and 10 classes
+    Fused,
+    /// A launch an operation, for all trials: any model
+    Layered,
+}
+
+impl Kernel {
+    fn of_engine(self) -> Choice {
+        match self {
+            Kernel::Auto => Choice::Auto,
+            Kernel::Fused => Choice::Fused,
+            Kernel::Layered => Choice::Layered,
         }
     }
 }
@@ -97,6 +123,8 @@ pub struct Chosen {
     pub engine: Box<dyn Engine + Sync>,
     pub precision: Precision,
     pub hardware: Hardware,
+    /// By which path it trains; none on the CPU.
+    pub kernel: Option<&'static str>,
     /// Why, where the user left it open.
     pub why: Option<String>,
 }
@@ -138,7 +166,12 @@ impl Chosen {
 
     /// What the numbers of a trial depend on: the same on every device of the family.
     pub fn arithmetic(&self) -> String {
-        format!("{} {}", self.hardware.family(), self.precision.name())
+        let plain = format!("{} {}", self.hardware.family(), self.precision.name());
+        match self.kernel {
+            // The two paths agree to rounding only. Layered studies are older than the choice.
+            Some(kernel) if kernel != Choice::Layered.name() => format!("{plain} {kernel}"),
+            _ => plain,
+        }
     }
 
     /// The line that says what was taken, and why where the user left that open.
@@ -154,6 +187,11 @@ impl DeviceArgs {
     /// # Errors
     /// A device that is not here, or a precision that it does not have: never another one instead.
     pub fn choose(&self) -> Result<Chosen> {
+        self.choose_with(Choice::Auto)
+    }
+
+    /// The same, for who has another meaning for `--kernel auto`.
+    pub fn choose_with(&self, usual: Choice) -> Result<Chosen> {
         if self.threads == Some(0) {
             return Err(refuse("--threads", 0, "at least 1", "leave it out to use all cores"));
         }
@@ -162,14 +200,14 @@ impl DeviceArgs {
             Device::Cuda(ordinal) => {
                 let driver = Driver::load()?;
                 let all = (0..driver.gpus()).collect();
-                self.cuda(&driver, &ordinal.map_or(all, |ordinal| vec![ordinal]), None)
+                self.cuda(&driver, &ordinal.map_or(all, |ordinal| vec![ordinal]), usual, None)
             }
             Device::Auto => {
                 // The survey's contexts are the engine's: making them takes a while.
                 let survey = Survey::take();
                 match auto(&survey) {
                     (gpus, why) if gpus.is_empty() => self.cpu(Some(why)),
-                    (gpus, why) => self.cuda(&Driver::load()?, &gpus, Some(why)),
+                    (gpus, why) => self.cuda(&Driver::load()?, &gpus, usual, Some(why)),
                 }
             }
         }
@@ -180,12 +218,29 @@ impl DeviceArgs {
             let (precision, device) = (self.precision.option(), "the CPU engine".to_owned());
             return Err(Error::Precision { precision, device });
         }
+        if self.kernel != Kernel::Auto {
+            let kernel = self.kernel.of_engine().name();
+            let next = "leave it out, or take --device cuda";
+            return Err(refuse(
+                "--kernel",
+                kernel,
+                "auto, since the CPU engine has no kernels",
+                next,
+            ));
+        }
         let engine = CpuEngine::new(self.threads)?;
         let hardware = Hardware::Cpu { threads: engine.threads() };
-        Ok(Chosen { engine: Box::new(engine), precision: self.precision, hardware, why })
+        let (engine, precision) = (Box::new(engine), self.precision);
+        Ok(Chosen { engine, precision, hardware, kernel: None, why })
     }
 
-    fn cuda(&self, driver: &Driver, gpus: &[usize], why: Option<String>) -> Result<Chosen> {
+    fn cuda(
+        &self,
+        driver: &Driver,
+        gpus: &[usize],
+        kernel: Choice,
+        why: Option<String>,
+    ) -> Result<Chosen> {
         let precision = self.precision.of_engine();
         for &ordinal in gpus {
             let gpu = driver.gpu(ordinal)?;
@@ -196,9 +251,12 @@ impl DeviceArgs {
                 });
             }
         }
-        let engine = Box::new(CudaEngine::new(gpus, precision)?);
+        let kernel = if self.kernel == Kernel::Auto { kernel } else { self.kernel.of_engine() };
+        let settings = Settings { kernel, ..Settings::of(precision) };
+        let engine = Box::new(CudaEngine::new(gpus, settings)?);
         let hardware = Hardware::Gpus(gpus.to_vec());
-        Ok(Chosen { engine, precision: self.precision, hardware, why })
+        let (precision, kernel) = (self.precision, Some(kernel.name()));
+        Ok(Chosen { engine, precision, hardware, kernel, why })
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value as Json, json};
 use super::device::{Chosen, DeviceArgs, Hardware};
 use super::options::{self, DataArgs, Setting, TaskArgs, refuse};
 use super::{print, remark, signal};
+use crate::engine::cuda::Choice;
 use crate::engine::profile::{Recorder, Records};
 use crate::engine::{Engine, Trial};
 use crate::error::{Error, Result};
@@ -107,7 +108,8 @@ Examples:
 
 pub fn run(args: Args) -> Result<()> {
     args.check()?;
-    let chosen = args.device.choose()?;
+    // A fused launch has no operations to time apart: it is shown where it is asked for.
+    let chosen = args.device.choose_with(Choice::Layered)?;
     if let Some(kernel) = args.once.as_ref().filter(|_| !chosen.hardware.is_gpu()) {
         let next = "take --device cuda; on the CPU `perf record` sees every operation";
         return Err(refuse("--once", kernel, "a GPU, which alone has kernels to launch", next));

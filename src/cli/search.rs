@@ -317,6 +317,7 @@ impl View<'_> {
             "device": self.device,
             "device_choice": self.chosen.why,
             "precision": self.chosen.precision.name(),
+            "kernel": self.chosen.kernel,
             "data": task.split.data().name,
             "training_samples": task.split.training().len(),
             "validation": self.setting.validation.to_string(),

@@ -147,6 +147,7 @@ pub fn run(args: Args) -> Result<()> {
         "device": engine.device(),
         "device_choice": chosen.why,
         "precision": precision,
+        "kernel": chosen.kernel,
         "data": data.name,
         "validation": setting.validation.to_string(),
         "seed": setting.task.seed,

@@ -1,10 +1,10 @@
 //! A GPU for the CUDA tests: a real one, or the simulated device that `tests/run.sh` puts in the
 //! driver's place.
 
-use warpsweep::engine::cuda::CudaEngine;
 use warpsweep::engine::cuda::compile::Compiler;
 use warpsweep::engine::cuda::launch::{CudaError, Device, Driver, Nvrtc, Stream};
 use warpsweep::engine::cuda::tiles::Precision;
+use warpsweep::engine::cuda::{Choice, CudaEngine, Limits, Settings};
 
 /// The first GPU with a stream on it, and a compiler for it.
 pub struct Gpu {
@@ -47,8 +47,14 @@ pub fn nvrtc() -> Option<Nvrtc> {
     }
 }
 
-/// The CUDA engine on the first GPU; none, said aloud, where [`gpu`] says so.
+/// The CUDA engine on the first GPU, training layer by layer; none, said aloud, where [`gpu`] says so.
 pub fn engine() -> Option<CudaEngine> {
+    engine_with(Choice::Layered, Limits::default())
+}
+
+/// The same, training by this path.
+pub fn engine_with(kernel: Choice, limits: Limits) -> Option<CudaEngine> {
     gpu()?;
-    Some(CudaEngine::new(&[0], Precision::Fp32).expect("an engine on the first GPU"))
+    let settings = Settings { precision: Precision::Fp32, kernel, limits };
+    Some(CudaEngine::new(&[0], settings).expect("an engine on the first GPU"))
 }

@@ -3,8 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::group::{Group, Seat};
+use super::Settings;
+use super::fused::group::{FusedGroup, Limits};
+use super::fused::{self, Variant};
+use super::group::LayeredGroup;
+use super::launch::CudaError;
 use super::layout;
+use super::seat::{Group, Seat};
 use super::worker::Worker;
 use crate::engine::profile::Recorder;
 use crate::engine::{EpochMetrics, Next, Observer, Task, Trial, TrialArray};
@@ -21,37 +26,56 @@ pub struct CudaArray<'a> {
 /// What one device trains.
 struct Share<'a> {
     gpu: &'a Worker,
+    limits: Limits,
     groups: VecDeque<Stay<'a>>,
 }
 
-/// A group of trials, on its device or not.
+/// The kernel that trains a group within its launches; none: it is trained layer by layer.
+type Path = Option<Variant>;
+
+/// A group of trials of one path, on its device or not.
 enum Stay<'a> {
-    Away(Vec<Seat>),
-    Placed(Box<Group<'a>>),
+    Away(Path, Vec<Seat>),
+    Placed(Path, Box<dyn Group + 'a>),
 }
 
 impl<'a> CudaArray<'a> {
     /// Deals trials out. Those with the most steps come first and are spread evenly, so that the
-    /// devices end together, and so do the trials of a group.
+    /// devices end together, and so do the trials of a group. Trials of one path make a group.
     ///
     /// `warning` is told to the first observer.
+    ///
+    /// # Errors
+    /// [`CudaError::NotFused`]
     pub fn new(
         gpus: &'a [Worker],
+        settings: Settings,
         task: &'a Task,
         trials: Vec<Trial>,
         warning: Option<String>,
-    ) -> Self {
+    ) -> Result<Self, CudaError> {
+        let path = |trial: &Trial| {
+            settings.kernel.variant(&trial.recipe, trial.number, settings.precision)
+        };
+        let paths = trials.iter().map(path).collect::<Result<Vec<Path>, CudaError>>()?;
         let seats = trials.into_iter().enumerate();
-        let mut seats: Vec<Seat> =
-            seats.map(|(slot, trial)| Seat { slot, trial, kept: None }).collect();
-        seats.sort_by_key(|seat| std::cmp::Reverse(steps(&seat.trial, task)));
-        let mut shares: Vec<Vec<Seat>> = gpus.iter().map(|_| Vec::new()).collect();
-        for (index, seat) in seats.into_iter().enumerate() {
-            shares[index % gpus.len()].push(seat);
+        let seats = seats.map(|(slot, trial)| Seat { slot, trial, kept: None }).zip(paths);
+        let mut seats: Vec<(Seat, Path)> = seats.collect();
+        seats.sort_by_key(|(seat, _)| std::cmp::Reverse(steps(&seat.trial, task)));
+        let mut shares: Vec<Vec<(Path, Vec<Seat>)>> = gpus.iter().map(|_| Vec::new()).collect();
+        for (index, (seat, path)) in seats.into_iter().enumerate() {
+            let groups = &mut shares[index % gpus.len()];
+            match groups.iter_mut().find(|(of, _)| *of == path) {
+                Some((_, group)) => group.push(seat),
+                None => groups.push((path, vec![seat])),
+            }
         }
-        let shares = gpus.iter().zip(shares).filter(|(_, seats)| !seats.is_empty());
-        let share = |(gpu, seats)| Share { gpu, groups: VecDeque::from([Stay::Away(seats)]) };
-        CudaArray { task, shares: shares.map(share).collect(), warning }
+        let shares = gpus.iter().zip(shares).filter(|(_, groups)| !groups.is_empty());
+        let share = |(gpu, groups): (&'a Worker, Vec<(Path, Vec<Seat>)>)| {
+            let groups = groups.into_iter().map(|(path, seats)| Stay::Away(path, seats));
+            Share { gpu, limits: settings.limits, groups: groups.collect() }
+        };
+        Ok(CudaArray { task, shares: shares.map(share).collect(), warning })
     }
 }
 
@@ -122,10 +146,10 @@ impl<'a> Share<'a> {
                 rested.push_back(stay);
                 continue;
             }
-            let mut group = match stay {
-                Stay::Placed(group) => group,
-                Stay::Away(seats) => match self.place(task, seats, observer)? {
-                    Some(group) => Box::new(group),
+            let (path, mut group) = match stay {
+                Stay::Placed(path, group) => (path, group),
+                Stay::Away(path, seats) => match self.place(task, path, seats, observer)? {
+                    Some(group) => (path, group),
                     None => continue,
                 },
             };
@@ -134,9 +158,9 @@ impl<'a> Share<'a> {
                 continue;
             }
             if self.groups.is_empty() && rested.is_empty() {
-                rested.push_back(Stay::Placed(group));
+                rested.push_back(Stay::Placed(path, group));
             } else {
-                rested.push_back(Stay::Away(group.leave()?));
+                rested.push_back(Stay::Away(path, group.leave()?));
             }
         }
         self.groups = rested;
@@ -148,17 +172,22 @@ impl<'a> Share<'a> {
     fn place(
         &mut self,
         task: &'a Task,
+        path: Path,
         mut seats: Vec<Seat>,
         observer: &dyn Observer,
-    ) -> Result<Option<Group<'a>>> {
+    ) -> Result<Option<Box<dyn Group + 'a>>> {
         self.gpu.data(task)?; // first, so that what it takes is not counted as free
-        let recipes = seats.iter().map(|seat| &seat.trial.recipe);
-        let fitting = layout::fitting(recipes, task.split.training().len(), self.gpu.room()?);
+        let samples = task.split.training().len();
+        let bytes = |seat: &Seat| match path {
+            Some(variant) => fused::placed::bytes(&seat.trial.recipe, variant, samples),
+            None => layout::bytes(&seat.trial.recipe, samples),
+        };
+        let fitting = layout::fitting(seats.iter().map(bytes), self.gpu.room()?);
         // Where not even one seems to fit, the allocation decides.
         if fitting.max(1) < seats.len() {
-            self.groups.push_front(Stay::Away(seats.split_off(fitting.max(1))));
+            self.groups.push_front(Stay::Away(path, seats.split_off(fitting.max(1))));
         }
-        match Group::new(self.gpu, task, &seats) {
+        match self.group(task, path, &seats) {
             Ok(group) => Ok(Some(group)),
             Err(error) if error.is_out_of_memory() && seats.len() > 1 => {
                 let half = seats.split_off(seats.len() / 2);
@@ -168,11 +197,25 @@ impl<'a> Share<'a> {
                     seats.len() + half.len(),
                     seats.len(),
                 ));
-                self.groups.push_front(Stay::Away(half));
-                self.groups.push_front(Stay::Away(seats));
+                self.groups.push_front(Stay::Away(path, half));
+                self.groups.push_front(Stay::Away(path, seats));
                 Ok(None)
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn group(
+        &self,
+        task: &'a Task,
+        path: Path,
+        seats: &[Seat],
+    ) -> Result<Box<dyn Group + 'a>, CudaError> {
+        Ok(match path {
+            Some(variant) => {
+                Box::new(FusedGroup::new(self.gpu, task, variant, self.limits, seats)?)
+            }
+            None => Box::new(LayeredGroup::new(self.gpu, task, seats)?),
+        })
     }
 }

@@ -7,16 +7,17 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::launch::gemm::Step;
 use super::launch::trial::{Clock, Command};
-use super::launch::{CudaError, Event, Graph, Pinned, nvtx};
+use super::launch::{CudaError, Event, Graph, Pinned};
 use super::layout::Layout;
 use super::placed::Placed;
 use super::profile::{Tally, Timed};
+use super::seat::{self, Group, Member, Seat, Stage, Sums};
 use super::worker::Worker;
 use crate::engine::profile::Recorder;
-use crate::engine::{EpochMetrics, Next, Observer, Task, Trial};
+use crate::engine::{Next, Observer, Task, Trial};
 use crate::error::Result;
-use crate::model::Parameters;
 
 /// Graphs launched and not yet looked at: one runs while another waits behind it.
 const IN_FLIGHT: usize = 2;
@@ -27,25 +28,8 @@ const GRAPHS_PER_EPOCH: usize = 32;
 /// Multiplications of a graph, at most: a quarter of a second of a device that does 10^13 a second.
 const MOST_WORK: f64 = 2.5e12;
 
-/// A trial on its way onto a device, or between two stays there.
-#[derive(Clone, Debug)]
-pub struct Seat {
-    /// The trial's place in its array.
-    pub slot: usize,
-    pub trial: Trial,
-    /// Its state, if it has begun.
-    pub kept: Option<Kept>,
-}
-
-/// What a paused trial takes along.
-#[derive(Clone, Debug)]
-pub struct Kept {
-    pub state: Vec<f32>,
-    pub clock: Clock,
-}
-
 /// Trials on a device.
-pub struct Group<'a> {
+pub struct LayeredGroup<'a> {
     gpu: &'a Worker,
     task: &'a Task,
     placed: Placed<'a>,
@@ -55,29 +39,6 @@ pub struct Group<'a> {
     commands: Vec<Command>,
     /// Those that are not on their way.
     flights: Vec<Flight>,
-}
-
-struct Member {
-    slot: usize,
-    trial: Trial,
-    stage: Stage,
-    /// Epochs trained so far.
-    epochs: usize,
-    /// The member's share of the wall time of its epoch so far.
-    seconds: f64,
-    /// When it was let train its epoch.
-    begun: Instant,
-    /// The epoch, for a tool that listens.
-    range: Option<nvtx::Range>,
-    /// Epochs of this advance, for a profile.
-    profiled: usize,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Training,
-    Paused,
-    Finished,
 }
 
 /// What goes along with a graph: the commands that it starts from, the clocks that it leaves.
@@ -90,7 +51,7 @@ struct Flight {
     timed: Option<Timed>,
 }
 
-impl<'a> Group<'a> {
+impl<'a> LayeredGroup<'a> {
     /// Places trials on a device and draws or restores their state.
     pub fn new(gpu: &'a Worker, task: &'a Task, seats: &[Seat]) -> Result<Self, CudaError> {
         let trials: Vec<Trial> = seats.iter().map(|seat| seat.trial.clone()).collect();
@@ -100,7 +61,7 @@ impl<'a> Group<'a> {
         for (index, seat) in seats.iter().enumerate() {
             if let Some(kept) = &seat.kept {
                 placed.set_state(index, &kept.state)?;
-                placed.set_clock(index, kept.clock)?;
+                placed.set_clock(index, clock_after(kept.epochs, task))?;
             }
         }
         let ticks = ticks_per_graph(&trials, &placed.layouts, task);
@@ -108,79 +69,13 @@ impl<'a> Group<'a> {
         let flights = (0..IN_FLIGHT).map(flight).collect::<Result<_, CudaError>>()?;
         let members = seats.iter().map(Member::new).collect();
         let commands = vec![Command::default(); seats.len()];
-        Ok(Group { gpu, task, placed, ticks, members, commands, flights })
-    }
-
-    /// Trains every member that is not finished until the observer stops it.
-    ///
-    /// After an interruption or an error the group is of no more use.
-    pub fn advance(&mut self, observer: &dyn Observer) -> Result<()> {
-        for index in 0..self.members.len() {
-            if self.members[index].stage == Stage::Paused {
-                self.command(index);
-            }
-        }
-        if let Some((recorder, kernel)) = once(observer) {
-            return self.once(recorder, kernel);
-        }
-        // Recorded anew for each advance: it costs milliseconds, and a graph belongs to its thread.
-        let ticks = || (0..self.ticks).try_for_each(|_| self.placed.tick());
-        let graph = self.gpu.stream.capture::<CudaError>(ticks)?;
-        let tally = |recorder| Tally::new(recorder, &self.gpu.stream);
-        let mut tally = observer.recorder().map(tally).transpose()?;
-        let mut under_way = VecDeque::new();
-        let mut landed = Instant::now();
-        while !observer.interrupted() {
-            while let Some(flight) = self.flights.pop_if(|_| self.members.iter().any(trains)) {
-                under_way.push_back(self.launch(&graph, flight, tally.as_mut())?);
-            }
-            let Some(mut flight) = under_way.pop_front() else {
-                self.finish(tally);
-                return Ok(());
-            };
-            if let Some(landed) = &flight.landed {
-                landed.synchronize()?;
-            }
-            let clocks = flight.clocks.values()?;
-            self.share(landed.elapsed().as_secs_f64());
-            landed = Instant::now();
-            if let (Some(tally), Some(timed)) = (tally.as_mut(), flight.timed.take()) {
-                tally.landed(timed, self.ticks)?;
-            }
-            self.hear(clocks, observer, tally.as_mut())?;
-            self.flights.push(flight);
-        }
-        self.members.iter_mut().for_each(|member| member.stage = Stage::Finished);
-        Ok(self.gpu.stream.synchronize()?)
-    }
-
-    /// Whether no member is left to train.
-    pub fn is_finished(&self) -> bool {
-        self.members.iter().all(|member| member.stage == Stage::Finished)
-    }
-
-    /// Takes the members that are not finished off the device.
-    pub fn leave(self) -> Result<Vec<Seat>> {
-        let clocks = self.placed.clocks()?;
-        let members = self.members.iter().enumerate();
-        let paused = members.filter(|(_, member)| member.stage == Stage::Paused);
-        let seat = |(index, member): (usize, &Member)| {
-            let kept = Kept { state: self.placed.state_of(index)?, clock: clocks[index] };
-            Ok(Seat { slot: member.slot, trial: member.trial.clone(), kept: Some(kept) })
-        };
-        paused.map(seat).collect()
+        Ok(LayeredGroup { gpu, task, placed, ticks, members, commands, flights })
     }
 
     /// Lets a member train its next epoch.
     fn command(&mut self, index: usize) {
-        let member = &mut self.members[index];
-        member.stage = Stage::Training;
-        let recipe = &member.trial.recipe;
-        let rate = recipe.hyperparameters.learning_rate_at(member.epochs, recipe.epochs);
-        let epoch = member.epochs + 1;
-        self.commands[index] = Command { epoch: epoch as u32, learning_rate: rate };
-        member.begun = Instant::now();
-        member.range = nvtx::range(|| format!("trial {} epoch {epoch}", member.trial.number));
+        let (epoch, learning_rate) = self.members[index].call();
+        self.commands[index] = Command { epoch, learning_rate };
     }
 
     /// Sends the device off for one graph.
@@ -201,15 +96,6 @@ impl<'a> Group<'a> {
         Ok(flight)
     }
 
-    /// Shares out wall time among those who trained in it.
-    fn share(&mut self, seconds: f64) {
-        let training = self.members.iter().filter(|member| trains(member)).count();
-        let share = seconds / training.max(1) as f64;
-        for member in self.members.iter_mut().filter(|member| trains(member)) {
-            member.seconds += share;
-        }
-    }
-
     /// Tells the observer of every epoch that has ended, and does as it says.
     fn hear(
         &mut self,
@@ -219,29 +105,17 @@ impl<'a> Group<'a> {
     ) -> Result<()> {
         for (index, clock) in clocks.iter().enumerate() {
             let member = &mut self.members[index];
-            let ended = clock.finished as usize > member.epochs;
-            if member.stage != Stage::Training || !ended {
+            if !member.trains() || clock.finished as usize <= member.epochs {
                 continue;
             }
-            member.epochs += 1;
-            member.profiled += 1;
-            member.range = None;
             if let Some(tally) = tally.as_deref_mut() {
-                tally.epoch(member.trial.number, member.epochs, member.begun);
+                tally.epoch(member.trial.number, member.epochs + 1, member.begun);
             }
-            let metrics = EpochMetrics {
-                epoch: member.epochs,
-                train_loss: clock.train_loss / self.task.split.training().len() as f64,
-                validation_loss: clock.validation_loss / self.task.split.validation().len() as f64,
-                validation_wrong: clock.wrong as usize,
-                seconds: std::mem::take(&mut member.seconds),
-            };
-            let slot = member.slot;
-            let next = observer.after_epoch(slot, metrics, &|| self.parameters(index))?;
-            match next {
-                Next::Train => self.command(index),
-                Next::Pause => self.members[index].stage = Stage::Paused,
-                Next::Finish => self.members[index].stage = Stage::Finished,
+            let (train_loss, validation_loss) = (clock.train_loss, clock.validation_loss);
+            let sums = Sums { train_loss, validation_loss, wrong: clock.wrong };
+            let parameters = || Ok(self.placed.parameters(index)?);
+            if member.tell(&sums, self.task, observer, &parameters)? == Next::Train {
+                self.command(index);
             }
         }
         Ok(())
@@ -280,10 +154,65 @@ impl<'a> Group<'a> {
         self.finish(Some(tally));
         Ok(())
     }
+}
 
-    fn parameters(&self, index: usize) -> Result<Parameters> {
-        Ok(self.placed.parameters(index)?)
+impl Group for LayeredGroup<'_> {
+    fn advance(&mut self, observer: &dyn Observer) -> Result<()> {
+        for index in 0..self.members.len() {
+            if self.members[index].stage == Stage::Paused {
+                self.command(index);
+            }
+        }
+        if let Some((recorder, kernel)) = once(observer) {
+            return self.once(recorder, kernel);
+        }
+        // Recorded anew for each advance: it costs milliseconds, and a graph belongs to its thread.
+        let ticks = || (0..self.ticks).try_for_each(|_| self.placed.tick());
+        let graph = self.gpu.stream.capture::<CudaError>(ticks)?;
+        let tally = |recorder| Tally::new(recorder, &self.gpu.stream);
+        let mut tally = observer.recorder().map(tally).transpose()?;
+        let mut under_way = VecDeque::new();
+        let mut landed = Instant::now();
+        while !observer.interrupted() {
+            while let Some(flight) =
+                self.flights.pop_if(|_| self.members.iter().any(Member::trains))
+            {
+                under_way.push_back(self.launch(&graph, flight, tally.as_mut())?);
+            }
+            let Some(mut flight) = under_way.pop_front() else {
+                self.finish(tally);
+                return Ok(());
+            };
+            if let Some(landed) = &flight.landed {
+                landed.synchronize()?;
+            }
+            let clocks = flight.clocks.values()?;
+            seat::share(&mut self.members, landed.elapsed().as_secs_f64());
+            landed = Instant::now();
+            if let (Some(tally), Some(timed)) = (tally.as_mut(), flight.timed.take()) {
+                tally.landed(timed, self.ticks)?;
+            }
+            self.hear(clocks, observer, tally.as_mut())?;
+            self.flights.push(flight);
+        }
+        self.members.iter_mut().for_each(|member| member.stage = Stage::Finished);
+        Ok(self.gpu.stream.synchronize()?)
     }
+
+    fn is_finished(&self) -> bool {
+        self.members.iter().all(|member| member.stage == Stage::Finished)
+    }
+
+    fn leave(self: Box<Self>) -> Result<Vec<Seat>> {
+        seat::seats(&self.members, |index| self.placed.state_of(index))
+    }
+}
+
+/// The clock of a trial that has trained so many epochs.
+fn clock_after(epochs: usize, task: &Task) -> Clock {
+    let before = epochs as u64 * task.split.training().len() as u64;
+    let step = Step { rows: 0, training: 0, before };
+    Clock { step, finished: epochs as u32, ..bytemuck::Zeroable::zeroed() }
 }
 
 impl Flight {
@@ -297,28 +226,6 @@ impl Flight {
 /// The kernel that is to be run once, in place of training.
 fn once(observer: &dyn Observer) -> Option<(&Recorder, &str)> {
     observer.recorder().and_then(|recorder| Some((recorder, recorder.only()?)))
-}
-
-fn trains(member: &Member) -> bool {
-    member.stage == Stage::Training
-}
-
-impl Member {
-    /// Paused: an advance lets it train.
-    fn new(seat: &Seat) -> Self {
-        let epochs = seat.kept.as_ref().map_or(0, |kept| kept.clock.finished as usize);
-        let (slot, trial) = (seat.slot, seat.trial.clone());
-        Member {
-            slot,
-            trial,
-            stage: Stage::Paused,
-            epochs,
-            seconds: 0.0,
-            begun: Instant::now(),
-            range: None,
-            profiled: 0,
-        }
-    }
 }
 
 /// The ticks that a trial takes for an epoch: its training steps, then its scoring steps.

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::model::{Activation, Recipe, Shape};
+use crate::model::{Activation, Linear, Parameters, Recipe, Shape};
 
 /// Offsets are multiples of this many floats: a cache line of the device.
 const ALIGNMENT: usize = 32;
@@ -138,21 +138,38 @@ impl Layout {
             predicted: scratch.take(capacity),
         }
     }
+
+    /// The model that a copy of the trial's state holds, transposed back and without padding.
+    pub fn parameters(&self, state: &[f32]) -> Parameters {
+        let layers = self.layers.iter().map(|layer| {
+            let weight = &state[layer.state.weight - self.state.start..];
+            let bias = &state[layer.state.bias - self.state.start..];
+            let Shape { inputs, outputs } = layer.shape;
+            let row = |output| (0..inputs).map(move |input| weight[input * layer.stride + output]);
+            Linear {
+                shape: layer.shape,
+                weight: (0..outputs).flat_map(row).collect(),
+                bias: bias[..outputs].to_vec(),
+            }
+        });
+        Parameters { layers: layers.collect() }
+    }
 }
 
-/// How many trials, taken in their order, fit so many bytes together; 0 if not even the first does.
-pub fn fitting<'a>(recipes: impl Iterator<Item = &'a Recipe>, samples: usize, free: u64) -> usize {
+/// How many trials of these [`bytes`], taken in their order, fit so many together; 0 if not even the
+/// first does.
+pub fn fitting(bytes: impl Iterator<Item = u64>, free: u64) -> usize {
     let mut left = free;
-    recipes
-        .take_while(|recipe| {
-            let rest = left.checked_sub(bytes(recipe, samples));
+    bytes
+        .take_while(|bytes| {
+            let rest = left.checked_sub(*bytes);
             left = rest.unwrap_or(0);
             rest.is_some()
         })
         .count()
 }
 
-/// The bytes of device memory that a trial needs, tables included.
+/// The bytes of device memory that a trial needs on the layered path, tables included.
 pub fn bytes(recipe: &Recipe, samples: usize) -> u64 {
     /// Problems, plans and clocks, the same for every trial up to the number of its layers.
     const FIXED: u64 = 8192;
@@ -242,7 +259,7 @@ mod tests {
     fn as_many_trials_fit_as_their_bytes_say() {
         let recipes = [8, 16, 24].map(|units| recipe(&[units], Activation::Tanh, 32, 0.9));
         let each = recipes.each_ref().map(|recipe| bytes(recipe, 100));
-        let fit = |free| fitting(recipes.iter(), 100, free);
+        let fit = |free| fitting(each.iter().copied(), free);
         assert_eq!(fit(each[0] - 1), 0);
         assert_eq!(fit(each[0]), 1);
         assert_eq!(fit(each[0] + each[1] + each[2] - 1), 2);

@@ -6,7 +6,9 @@
 //! which the [`cache`] keeps; [`discover`] says what of all that is here; a [`worker`] is a GPU with
 //! all kernels. Above that, trials: [`layout`] says where their tensors lie, [`tables`] what each
 //! block works on, in [`tiles`]; [`placed`] has both in device memory and launches a tick of them; a
-//! [`group`] advances tick by tick, with a [`profile`] of it if one is wanted, an [`mod@array`] is dealt out in groups.
+//! [`group`] advances tick by tick, with a [`profile`] of it if one is wanted. That is the layered path;
+//! small models are trained within one launch, by [`fused`] kernels. An [`mod@array`] is dealt out in groups
+//! of either.
 
 mod array;
 pub mod cache;
@@ -21,11 +23,12 @@ pub mod layout;
 mod placed;
 mod profile;
 pub mod program;
+mod seat;
 pub mod tables;
 pub mod tiles;
 mod worker;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::data::Part;
 use crate::engine::{Engine, Evaluation, Task, Trial, TrialArray};
@@ -33,33 +36,56 @@ use crate::error::Result;
 use crate::model::{Architecture, Parameters};
 use array::CudaArray;
 use compile::Compiler;
+pub use fused::Choice;
+pub use fused::group::Limits;
 use launch::{CudaError, Device, Driver};
 use tiles::Precision;
 use worker::Worker;
 
+/// How trials are trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub precision: Precision,
+    pub kernel: Choice,
+    /// Of a fused launch.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// The usual ones in a precision.
+    pub fn of(precision: Precision) -> Settings {
+        Settings { precision, kernel: Choice::Auto, limits: Limits::default() }
+    }
+}
+
 /// Trains on NVIDIA GPUs. Neither their number nor the trials that share one change any number.
 pub struct CudaEngine {
     workers: Vec<Worker>,
-    precision: Precision,
-    /// What the compiler has to say to a user; said by the first array.
-    warning: Mutex<Option<String>>,
+    settings: Settings,
+    /// What it has to say to a user is said by the next array.
+    compiler: Arc<Compiler>,
 }
 
 impl CudaEngine {
     /// An engine on the GPUs of these ordinals, at least one.
     ///
     /// # Errors
-    /// What [`Driver::load`] says, a GPU that is not there, kernels that do not compile.
-    pub fn new(ordinals: &[usize], precision: Precision) -> Result<Self, CudaError> {
+    /// What [`Driver::load`] says, a GPU that is not there, kernels that do not compile;
+    /// [`CudaError::FusedPrecision`].
+    pub fn new(ordinals: &[usize], settings: Settings) -> Result<Self, CudaError> {
+        let Settings { precision, kernel, .. } = settings;
+        if kernel == Choice::Fused && precision != Precision::Fp32 {
+            return Err(CudaError::FusedPrecision { precision: precision.name() });
+        }
         let driver = Driver::load()?;
-        let compiler = Compiler::new(&driver)?;
+        let compiler = Arc::new(Compiler::new(&driver)?);
         let worker =
             |&ordinal: &usize| Worker::new(&compiler, &Device::new(&driver, ordinal)?, precision);
         let workers = ordinals.iter().map(worker).collect::<Result<Vec<_>, CudaError>>()?;
         if workers.is_empty() {
             return Err(CudaError::NoGpu);
         }
-        Ok(CudaEngine { workers, precision, warning: Mutex::new(compiler.warning()) })
+        Ok(CudaEngine { workers, settings, compiler })
     }
 }
 
@@ -67,12 +93,13 @@ impl Engine for CudaEngine {
     fn device(&self) -> String {
         let name = |worker: &Worker| worker.stream.device().gpu().name.clone();
         let names: Vec<String> = self.workers.iter().map(name).collect();
-        format!("cuda ({}, {})", names.join(" + "), self.precision.name())
+        let Settings { precision, kernel, .. } = self.settings;
+        format!("cuda ({}, {}, kernel {})", names.join(" + "), precision.name(), kernel.name())
     }
 
     fn array<'a>(&'a self, task: &'a Task, trials: Vec<Trial>) -> Result<Box<dyn TrialArray + 'a>> {
-        let warning = self.warning.lock().unwrap_or_else(PoisonError::into_inner).take();
-        Ok(Box::new(CudaArray::new(&self.workers, task, trials, warning)))
+        let warning = self.compiler.warning();
+        Ok(Box::new(CudaArray::new(&self.workers, self.settings, task, trials, warning)?))
     }
 
     fn evaluate(

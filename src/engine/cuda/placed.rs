@@ -12,7 +12,7 @@ use super::layout::{Cursor, Layout};
 use super::tables::{Bases, Tables};
 use super::worker::Worker;
 use crate::engine::{ShuffleMode, Trial};
-use crate::model::{Linear, Parameters, Shape};
+use crate::model::Parameters;
 
 /// Trials on a device, with everything that a tick of them needs.
 pub struct Placed<'a> {
@@ -140,10 +140,6 @@ impl Placed<'_> {
         self.clocks.send(clocks)
     }
 
-    pub fn clocks(&self) -> Result<Vec<Clock>, CudaError> {
-        self.clocks.download()
-    }
-
     pub fn set_clock(&mut self, trial: usize, clock: Clock) -> Result<(), CudaError> {
         self.clocks.upload(trial, &[clock])
     }
@@ -159,19 +155,7 @@ impl Placed<'_> {
 
     /// A trial's model as it is now, transposed back and without padding.
     pub fn parameters(&self, trial: usize) -> Result<Parameters, CudaError> {
-        let (layout, state) = (&self.layouts[trial], self.state_of(trial)?);
-        let layers = layout.layers.iter().map(|layer| {
-            let weight = &state[layer.state.weight - layout.state.start..];
-            let bias = &state[layer.state.bias - layout.state.start..];
-            let Shape { inputs, outputs } = layer.shape;
-            let row = |output| (0..inputs).map(move |input| weight[input * layer.stride + output]);
-            Linear {
-                shape: layer.shape,
-                weight: (0..outputs).flat_map(row).collect(),
-                bias: bias[..outputs].to_vec(),
-            }
-        });
-        Ok(Parameters { layers: layers.collect() })
+        Ok(self.layouts[trial].parameters(&self.state_of(trial)?))
     }
 
     /// Gives a trial these weights and biases.

@@ -75,7 +75,8 @@ impl Tables {
         seed: u64,
         shuffle: ShuffleMode,
     ) -> Tables {
-        let mut tables = Tables::default();
+        let init = initial(trials, layouts, bases.state, seed);
+        let mut tables = Tables { init, ..Tables::default() };
         for (slot, (trial, layout)) in trials.iter().zip(layouts).enumerate() {
             let place = Place { slot, trial, layout, bases, seed };
             tables.plans.push(place.plan(shuffle));
@@ -88,14 +89,7 @@ impl Tables {
     }
 
     fn add_tensors(&mut self, place: &Place<'_>) {
-        for (index, layer) in place.layout.layers.iter().enumerate() {
-            if place.trial.recipe.hyperparameters.init == Init::Default {
-                for tensor in place.initial(index, layer) {
-                    let blocks = ((tensor.inputs * tensor.outputs) as usize).div_ceil(4);
-                    self.init.1.extend(tiles(self.init.0.len(), blocks, init::BLOCKS));
-                    self.init.0.push(tensor);
-                }
-            }
+        for layer in &place.layout.layers {
             for (tensor, size) in place.updates(layer).into_iter().zip([sgd::VALUES, sgd::COLUMNS])
             {
                 self.sgd.1.extend(tiles(self.sgd.0.len(), tensor.count as usize, size));
@@ -127,6 +121,50 @@ impl Tables {
     }
 }
 
+/// The initial values that are to be drawn, with the tiles of the kernel that draws them. `state` is the
+/// address that the layouts' states begin at.
+pub fn initial(
+    trials: &[Trial],
+    layouts: &[Layout],
+    state: u64,
+    seed: u64,
+) -> (Vec<InitTensor>, Vec<Tile>) {
+    let (mut tensors, mut tiled) = (Vec::new(), Vec::new());
+    for (trial, layout) in trials.iter().zip(layouts) {
+        if trial.recipe.hyperparameters.init != Init::Default {
+            continue;
+        }
+        for (index, layer) in layout.layers.iter().enumerate() {
+            let tensor = |number: usize, place: usize, inputs: usize| InitTensor {
+                seed,
+                values: state + 4 * place as u64,
+                trial: trial.number,
+                purpose: Purpose::Init(number as u16).word(),
+                inputs: inputs as u32,
+                outputs: layer.shape.outputs as u32,
+                stride: layer.stride as u32,
+                bound: layer.shape.initial_bound(),
+            };
+            let weight = tensor(2 * index, layer.state.weight, layer.shape.inputs);
+            for tensor in [weight, tensor(2 * index + 1, layer.state.bias, 1)] {
+                let blocks = ((tensor.inputs * tensor.outputs) as usize).div_ceil(4);
+                tiled.extend(tiles(tensors.len(), blocks, init::BLOCKS));
+                tensors.push(tensor);
+            }
+        }
+    }
+    (tensors, tiled)
+}
+
+/// Whose order of samples a trial has: a plan's `shuffled` and `shuffle_trial`.
+pub fn order(trial: &Trial, shuffle: ShuffleMode) -> (u32, u32) {
+    let of = match shuffle {
+        ShuffleMode::PerTrial => trial.number,
+        ShuffleMode::Shared | ShuffleMode::None => u32::MAX,
+    };
+    (u32::from(shuffle != ShuffleMode::None), of)
+}
+
 /// Adds to the level of a table of levels.
 fn push(levels: &mut Vec<Vec<GemmProblem>>, level: usize, problem: GemmProblem) {
     while levels.len() <= level {
@@ -149,6 +187,7 @@ impl Place<'_> {
         let (layout, bases) = (self.layout, &self.bases);
         let numbers = &self.trial.recipe.hyperparameters;
         let last = &layout.layers[layout.layers.len() - 1];
+        let (shuffled, shuffle_trial) = order(self.trial, shuffle);
         Plan {
             seed: self.seed,
             inputs: bases.scratch(layout.inputs),
@@ -161,34 +200,13 @@ impl Place<'_> {
             class_stride: last.stride as u32,
             batch: layout.batch as u32,
             capacity: layout.capacity as u32,
-            shuffled: u32::from(shuffle != ShuffleMode::None),
-            shuffle_trial: match shuffle {
-                ShuffleMode::PerTrial => self.trial.number,
-                ShuffleMode::Shared | ShuffleMode::None => u32::MAX,
-            },
+            shuffled,
+            shuffle_trial,
             momentum: numbers.momentum,
             weight_decay: numbers.weight_decay,
             smoothing: numbers.label_smoothing,
             nesterov: u32::from(numbers.nesterov),
         }
-    }
-
-    /// The weights and the biases of a layer, as they are drawn.
-    fn initial(&self, index: usize, layer: &LayerPlaces) -> [InitTensor; 2] {
-        let tensor = |number: usize, place: usize, inputs: usize| InitTensor {
-            seed: self.seed,
-            values: self.bases.state(place),
-            trial: self.trial.number,
-            purpose: Purpose::Init(number as u16).word(),
-            inputs: inputs as u32,
-            outputs: layer.shape.outputs as u32,
-            stride: layer.stride as u32,
-            bound: layer.shape.initial_bound(),
-        };
-        [
-            tensor(2 * index, layer.state.weight, layer.shape.inputs),
-            tensor(2 * index + 1, layer.state.bias, 1),
-        ]
     }
 
     /// The weights and the biases of a layer, as they are updated.
@@ -313,8 +331,8 @@ impl Place<'_> {
     }
 }
 
-/// The products' number of an activation; 0 for the logits.
-fn activation(hidden: Option<&Hidden>) -> u32 {
+/// The kernels' number of an activation; 0 for the logits.
+pub fn activation(hidden: Option<&Hidden>) -> u32 {
     match hidden.map(|hidden| hidden.activation) {
         None => 0,
         Some(Activation::Relu) => 1,

@@ -1,10 +1,13 @@
 //! One GPU at work for the engine: a stream, the kernels, and the data set of the task at hand.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::compile::Compiler;
 use super::data::{DeviceData, Key};
+use super::fused::Variant;
 use super::launch::begin::Begin;
+use super::launch::fused::{Fused, check_layouts};
 use super::launch::gather::Gather;
 use super::launch::gemm::Gemm;
 use super::launch::init::Init;
@@ -18,6 +21,9 @@ use crate::engine::Task;
 pub struct Worker {
     pub stream: Stream,
     pub kernels: Kernels,
+    compiler: Arc<Compiler>,
+    /// The fused kernels that were asked for so far.
+    fused: Mutex<HashMap<Variant, Fused>>,
     /// The last task's data set: a study has one, so this is the only one that is asked for.
     data: Mutex<Option<(Key, Arc<DeviceData>)>>,
 }
@@ -56,13 +62,33 @@ const USABLE: f64 = 0.95;
 impl Worker {
     /// Compiles the kernels for a GPU and loads them there.
     pub fn new(
-        compiler: &Compiler,
+        compiler: &Arc<Compiler>,
         device: &Device,
         precision: Precision,
     ) -> Result<Self, CudaError> {
         let module = |name: &str| compiler.kernels(device, name);
         let kernels = Kernels::new(module, precision)?;
-        Ok(Worker { stream: device.stream()?, kernels, data: Mutex::default() })
+        Ok(Worker {
+            stream: device.stream()?,
+            kernels,
+            compiler: compiler.clone(),
+            fused: Mutex::default(),
+            data: Mutex::default(),
+        })
+    }
+
+    /// A fused kernel, compiled and loaded unless it is there: few searches need more than one.
+    pub fn fused(&self, variant: Variant) -> Result<Fused, CudaError> {
+        let mut loaded = self.fused.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kernel) = loaded.get(&variant) {
+            return Ok(kernel.clone());
+        }
+        let module = self.compiler.kernels(self.stream.device(), variant.program())?;
+        check_layouts(&module)?;
+        let (threads, shared) = (variant.threads(), variant.shared());
+        let kernel = Fused::new(&module, variant.entry(), threads, shared)?;
+        loaded.insert(variant, kernel.clone());
+        Ok(kernel)
     }
 
     /// Bytes of device memory that trials may take.

@@ -80,6 +80,19 @@ pub enum CudaError {
     #[error("a step of these trials launches no kernel {asked}, but {}; name one of them", .launched.join(", "))]
     NotLaunched { asked: String, launched: Vec<String> },
 
+    /// A trial that was to be trained within one launch, and cannot be.
+    #[error(
+        "no fused kernel can train trial {trial}: {reason}; take --kernel auto, which trains such a trial \
+         layer by layer"
+    )]
+    NotFused { trial: u32, reason: String },
+
+    /// A precision that no fused kernel has.
+    #[error(
+        "the fused kernels compute in fp32 only, not {precision}; take --precision fp32, or --kernel layered"
+    )]
+    FusedPrecision { precision: &'static str },
+
     /// Device memory is used up.
     #[error(
         "GPU {gpu} has no {bytes} bytes left; give it fewer trials with --array, or free its memory"
@@ -121,7 +134,9 @@ impl From<CudaError> for Error {
             | CudaError::NoSuchGpu { .. }
             | CudaError::NoNvrtc { .. }
             | CudaError::GpuTooOld { .. }
-            | CudaError::NotLaunched { .. } => 2,
+            | CudaError::NotLaunched { .. }
+            | CudaError::NotFused { .. }
+            | CudaError::FusedPrecision { .. } => 2,
             _ => 1,
         };
         Error::Room { error: Box::new(error), exit_code }
