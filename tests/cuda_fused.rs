@@ -22,7 +22,7 @@ fn fused(limits: Limits) -> Option<CudaEngine> {
 }
 
 fn limits(blocks: u32, ticks: u32) -> Limits {
-    Limits { blocks: Some(blocks), ticks: Some(ticks) }
+    Limits { blocks: Some(blocks), ticks: Some(ticks), ..Limits::default() }
 }
 
 /// Checks the cases without hidden layers, with few samples to validate on.
@@ -193,9 +193,10 @@ fn trials_of_both_paths_share_an_array_and_auto_is_either() {
         return;
     };
     let (task, trials) = (task(40, 20, 4, 4), trials(12, 16, [16, 7, 20, 33, 3, 5]));
-    let paths: [(&CudaEngine, &dyn Fn(&Trial) -> bool); 2] = [
-        (&fused, &|trial| trial.recipe.architecture.hidden.is_empty()),
-        (&layered, &|trial| trial.recipe.architecture.hidden.len() > 1),
+    type Of = fn(&Trial) -> bool;
+    let paths: [(&CudaEngine, Of); 2] = [
+        (&fused, |trial| trial.recipe.architecture.hidden.len() < 2),
+        (&layered, |trial| trial.recipe.architecture.hidden.len() > 1),
     ];
     for pause in [false, true] {
         let mixed = train(&auto, &task, &trials, pause);

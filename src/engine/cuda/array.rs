@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Settings;
 use super::fused::group::{FusedGroup, Limits};
-use super::fused::{self, Variant};
+use super::fused::{self, Ability, Variant};
 use super::group::LayeredGroup;
 use super::launch::CudaError;
 use super::layout;
@@ -54,8 +54,10 @@ impl<'a> CudaArray<'a> {
         trials: Vec<Trial>,
         warning: Option<String>,
     ) -> Result<Self, CudaError> {
+        let limit = settings.limits.shared.unwrap_or(usize::MAX);
+        let ability = Ability::of_all(gpus.iter().map(Worker::ability)).limited(limit);
         let path = |trial: &Trial| {
-            settings.kernel.variant(&trial.recipe, trial.number, settings.precision)
+            settings.kernel.variant(&trial.recipe, trial.number, settings.precision, ability)
         };
         let paths = trials.iter().map(path).collect::<Result<Vec<Path>, CudaError>>()?;
         let seats = trials.into_iter().enumerate();

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::compile::Compiler;
 use super::data::{DeviceData, Key};
-use super::fused::Variant;
+use super::fused::kernel::Loaded;
+use super::fused::{Ability, Variant};
 use super::launch::begin::Begin;
-use super::launch::fused::{Fused, check_layouts};
 use super::launch::gather::Gather;
 use super::launch::gemm::Gemm;
 use super::launch::init::Init;
@@ -23,7 +23,7 @@ pub struct Worker {
     pub kernels: Kernels,
     compiler: Arc<Compiler>,
     /// The fused kernels that were asked for so far.
-    fused: Mutex<HashMap<Variant, Fused>>,
+    fused: Mutex<HashMap<Variant, Loaded>>,
     /// The last task's data set: a study has one, so this is the only one that is asked for.
     data: Mutex<Option<(Key, Arc<DeviceData>)>>,
 }
@@ -78,17 +78,21 @@ impl Worker {
     }
 
     /// A fused kernel, compiled and loaded unless it is there: few searches need more than one.
-    pub fn fused(&self, variant: Variant) -> Result<Fused, CudaError> {
+    pub fn fused(&self, variant: Variant) -> Result<Loaded, CudaError> {
         let mut loaded = self.fused.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kernel) = loaded.get(&variant) {
             return Ok(kernel.clone());
         }
         let module = self.compiler.kernels(self.stream.device(), variant.program())?;
-        check_layouts(&module)?;
-        let (threads, shared) = (variant.threads(), variant.shared());
-        let kernel = Fused::new(&module, variant.entry(), threads, shared)?;
+        let kernel = Loaded::new(variant, &module)?;
         loaded.insert(variant, kernel.clone());
         Ok(kernel)
+    }
+
+    /// What it can do for fused kernels.
+    pub fn ability(&self) -> Ability {
+        let gpu = self.stream.device().gpu();
+        Ability { capability: gpu.capability, shared: gpu.shared_memory }
     }
 
     /// Bytes of device memory that trials may take.

@@ -28,10 +28,12 @@ const PATIENCE: u32 = 100_000;
 /// Bounds of a launch, for who wants others than the cost model's. They change the speed and no number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Blocks at a time, at most.
+    /// Blocks, or teams of them, at a time, at most.
     pub blocks: Option<u32>,
     /// Ticks that a block may spend.
     pub ticks: Option<u32>,
+    /// Bytes of shared memory of a block, at most.
+    pub shared: Option<usize>,
 }
 
 /// Trials on a device.
@@ -58,7 +60,7 @@ impl<'a> FusedGroup<'a> {
         seats: &[Seat],
     ) -> Result<Self, CudaError> {
         let placed = Placed::new(gpu, task, variant, seats)?;
-        let slots = placed.slots()?.min(limits.blocks.unwrap_or(u32::MAX)).max(1);
+        let slots = placed.slots().min(limits.blocks.unwrap_or(u32::MAX)).max(1);
         let ticks = (LAUNCH_SECONDS / variant.seconds_a_tick()) as u32;
         Ok(FusedGroup {
             task,
@@ -83,14 +85,14 @@ impl<'a> FusedGroup<'a> {
     /// One launch, from its begin to its end. False: the observer has interrupted it.
     fn launch(&mut self, observer: &dyn Observer) -> Result<bool> {
         self.placed.queue.go_on();
-        let blocks = self.slots.min(self.training() as u32);
+        let slots = self.slots.min(self.training() as u32);
         let patience = if self.patient { PATIENCE } else { 0 };
         let stream = self.placed.stream();
         let mut tally = observer.recorder().map(|to| Tally::new(to, stream)).transpose()?;
         if tally.is_some() {
             stream.watch(None);
         }
-        let launched = self.placed.launch(blocks, self.ticks, patience);
+        let launched = self.placed.launch(slots, self.ticks, patience);
         let watched = stream.unwatch();
         let over = launched?;
         self.patient = !over.is_past()?;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::Variant;
+use super::kernel::Kernel;
 use super::queue::Queue;
 use crate::engine::cuda::data::DeviceData;
 use crate::engine::cuda::launch::fused::{
-    Fused, FusedCall, FusedClock, FusedLaunch, FusedLayer, FusedPlan,
+    FusedCall, FusedClock, FusedLaunch, FusedLayer, FusedPlan,
 };
 use crate::engine::cuda::launch::{Buffer, CudaError, Event, Stream};
 use crate::engine::cuda::layout::{Cursor, LayerPlaces, Layout};
@@ -20,7 +21,7 @@ use crate::model::{Parameters, Recipe};
 /// Trials on a device, with all that a launch of their kernel needs. Before it goes it waits for the launch.
 pub struct Placed<'a> {
     gpu: &'a Worker,
-    kernel: Fused,
+    kernel: Kernel,
     data: Arc<DeviceData>,
     pub layouts: Vec<Layout>,
     pub queue: Queue,
@@ -41,8 +42,8 @@ impl<'a> Placed<'a> {
         seats: &[Seat],
     ) -> Result<Self, CudaError> {
         let data = gpu.data(task)?;
-        let kernel = gpu.fused(variant)?;
         let copies = gpu.stream.device().stream()?;
+        let kernel = Kernel::new(gpu.fused(variant)?, &copies, seats.len())?;
         let trials: Vec<Trial> = seats.iter().map(|seat| seat.trial.clone()).collect();
         let (mut states, mut unused) = (Cursor::default(), Cursor::default());
         let samples = data.training_samples();
@@ -101,15 +102,14 @@ impl<'a> Placed<'a> {
         &self.gpu.stream
     }
 
-    /// Blocks that the device holds at a time.
-    pub fn slots(&self) -> Result<u32, CudaError> {
-        let blocks = self.kernel.blocks_per_multiprocessor()?.max(1);
-        Ok((blocks * self.gpu.stream.device().gpu().multiprocessors) as u32)
+    /// Trials that the device trains at a time.
+    pub fn slots(&self) -> u32 {
+        self.kernel.slots() as u32
     }
 
-    /// Lets so many blocks train what is called, each for `budget` ticks at most; a block that finds the
+    /// Lets blocks train what is called, `slots` trials at a time, each block for `budget` ticks at most; a block that finds the
     /// queue empty looks for a call `patience` more times. The moment that is given is the launch's end.
-    pub fn launch(&self, blocks: u32, budget: u32, patience: u32) -> Result<Event, CudaError> {
+    pub fn launch(&mut self, slots: u32, budget: u32, patience: u32) -> Result<Event, CudaError> {
         let argument = self.queue.place(FusedLaunch {
             plans: self.plans.address(),
             clocks: self.clocks.address(),
@@ -118,7 +118,7 @@ impl<'a> Placed<'a> {
             patience,
             ..bytemuck::Zeroable::zeroed()
         });
-        self.kernel.launch(&self.gpu.stream, blocks, &argument)?;
+        self.kernel.launch(&self.gpu.stream, slots, &argument)?;
         self.gpu.stream.event()
     }
 

@@ -1,8 +1,10 @@
 //! Which kernel trains a trial, and what that costs.
 //!
 //! The choice depends on the trial's own recipe alone, never on its neighbours, on free slots or on the
-//! GPU: the two paths agree to rounding only, and a trial's numbers must be the same everywhere.
+//! GPU: the two paths agree to rounding only, and a trial's numbers must be the same everywhere. There is one
+//! exception: an MLP that does not fit the shared memory of every GPU of the engine is trained layer by layer.
 
+use super::mlp::{Ability, Mlp};
 use crate::engine::cuda::launch::CudaError;
 use crate::engine::cuda::tiles::Precision;
 use crate::model::Recipe;
@@ -38,9 +40,10 @@ impl Choice {
         recipe: &Recipe,
         number: u32,
         precision: Precision,
+        ability: Ability,
     ) -> Result<Option<Variant>, CudaError> {
         let able = if precision == Precision::Fp32 {
-            Variant::of(recipe)
+            Variant::of(recipe, ability)
         } else {
             Err(format!("it computes in fp32, not {}", precision.name()))
         };
@@ -59,6 +62,8 @@ impl Choice {
 pub enum Variant {
     /// Softmax regression on images of up to 28 x 28; with momentum it takes more shared memory.
     Softmax { momentum: bool },
+    /// MLPs with one hidden layer.
+    Mlp(Mlp),
 }
 
 /// Threads of a block of `fused_softmax`.
@@ -71,7 +76,7 @@ const SOFTMAX_SPAN: usize = 128;
 /// The largest batch that one block trains faster than the whole GPU does layer by layer.
 ///
 /// A tile of 16 samples takes a block that has a multiprocessor to itself about 1.5 microseconds; a layered
-/// tick takes about 30, however few trials there are. Alone, a trial so breaks even at a batch of some
+/// tick takes about 30, however few trials there are; a team takes 12 for 64 samples of an MLP. Alone, a trial so breaks even at a batch of some
 /// hundreds; beside hundreds of others at any. Few search larger ones.
 const LARGEST_BATCH: usize = 2048;
 
@@ -80,11 +85,11 @@ impl Variant {
     ///
     /// # Errors
     /// What none of them can, in words.
-    pub fn of(recipe: &Recipe) -> Result<Variant, String> {
+    pub fn of(recipe: &Recipe, ability: Ability) -> Result<Variant, String> {
         let architecture = &recipe.architecture;
         let (inputs, classes) = (architecture.inputs, architecture.classes);
         if !architecture.hidden.is_empty() {
-            return Err(format!("it trains no hidden layers, not {}", architecture.hidden.len()));
+            return Mlp::of(recipe, ability).map(Variant::Mlp);
         }
         if inputs > 784 || !inputs.is_multiple_of(16) {
             return Err(format!(
@@ -106,13 +111,15 @@ impl Variant {
     pub const fn program(self) -> &'static str {
         match self {
             Variant::Softmax { .. } => "fused_softmax.cu",
+            Variant::Mlp(mlp) => mlp.shape.program(),
         }
     }
 
     /// Its name there.
-    pub const fn entry(self) -> &'static str {
+    pub fn entry(self) -> &'static str {
         match self {
             Variant::Softmax { .. } => "fused_softmax",
+            Variant::Mlp(mlp) => mlp.shape.name(),
         }
     }
 
@@ -120,6 +127,7 @@ impl Variant {
     pub const fn threads(self) -> u32 {
         match self {
             Variant::Softmax { .. } => SOFTMAX_THREADS,
+            Variant::Mlp(mlp) => mlp.shape.threads() as u32,
         }
     }
 
@@ -128,6 +136,7 @@ impl Variant {
         match self {
             Variant::Softmax { momentum: true } => 4 * SOFTMAX_PARAMETERS * SOFTMAX_THREADS,
             Variant::Softmax { momentum: false } => 0,
+            Variant::Mlp(mlp) => mlp.shape.shared_bytes(mlp.inputs, mlp.momentum) as u32,
         }
     }
 
@@ -138,6 +147,7 @@ impl Variant {
                 (SOFTMAX_PARAMETERS * SOFTMAX_THREADS) as usize
             }
             Variant::Softmax { .. } => 0,
+            Variant::Mlp(mlp) => mlp.scratch(batch),
         }
     }
 
@@ -147,6 +157,7 @@ impl Variant {
     pub const fn seconds_a_tick(self) -> f64 {
         match self {
             Variant::Softmax { .. } => 3e-6,
+            Variant::Mlp(mlp) => mlp.seconds_a_tick(),
         }
     }
 }
@@ -155,6 +166,8 @@ impl Variant {
 mod tests {
     use super::*;
     use crate::model::{Activation, Architecture, Hidden, Hyperparameters, Init, LrSchedule};
+
+    const HOPPER: Ability = Ability { capability: 90, shared: 227 << 10 };
 
     fn recipe(inputs: usize, layers: usize, classes: usize, batch_size: usize) -> Recipe {
         let hidden = Hidden { units: 64, activation: Activation::Relu, dropout: 0.0 };
@@ -173,7 +186,7 @@ mod tests {
     }
 
     fn chosen(choice: Choice, recipe: &Recipe, precision: Precision) -> Option<Option<Variant>> {
-        choice.variant(recipe, 3, precision).ok()
+        choice.variant(recipe, 3, precision, HOPPER).ok()
     }
 
     #[test]
@@ -187,6 +200,7 @@ mod tests {
             assert_eq!(auto(recipe(inputs, layers, classes, batch)), Some(None), "{other:?}");
         }
         assert_eq!(auto(recipe(784, 2, 10, 16)), Some(None));
+        assert!(matches!(auto(recipe(784, 1, 10, 16)), Some(Some(Variant::Mlp(_)))));
         let large = recipe(784, 0, 10, 4096);
         assert_eq!(chosen(Choice::Fused, &large, Precision::Fp32), softmax);
         assert_eq!(chosen(Choice::Layered, &recipe(784, 0, 10, 16), Precision::Fp32), Some(None));
@@ -197,7 +211,8 @@ mod tests {
         let small = recipe(784, 0, 10, 16);
         for precision in [Precision::Tf32, Precision::Tf32x3] {
             assert_eq!(chosen(Choice::Auto, &small, precision), Some(None));
-            let error = Choice::Fused.variant(&small, 3, precision).unwrap_err().to_string();
+            let error =
+                Choice::Fused.variant(&small, 3, precision, HOPPER).unwrap_err().to_string();
             assert!(error.contains(precision.name()) && error.contains("layered"), "{error}");
         }
     }
@@ -205,7 +220,8 @@ mod tests {
     #[test]
     fn what_no_fused_kernel_can_train_is_refused_with_what_to_do() {
         for recipe in [recipe(784, 3, 10, 16), recipe(25, 0, 10, 16), recipe(784, 0, 47, 16)] {
-            let error = Choice::Fused.variant(&recipe, 3, Precision::Fp32).unwrap_err().to_string();
+            let error =
+                Choice::Fused.variant(&recipe, 3, Precision::Fp32, HOPPER).unwrap_err().to_string();
             assert!(error.contains("trial 3") && error.contains("--kernel auto"), "{error}");
         }
     }
