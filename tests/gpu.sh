@@ -22,7 +22,7 @@ pack() {
     mkdir -p "$into/bin" || die "cannot make $into"
     rm -f "$into"/bin/*
     # Executables of the tests and benchmarks, by cargo's own report of where they are.
-    built="$(cargo test --no-run --message-format=json --test 'cuda_*' --bench cuda_gemm |
+    built="$(cargo test --no-run --message-format=json --test 'cuda_*' |
         grep -o '"executable":"[^"]*"' | cut -d'"' -f4)" || die "cargo test --no-run failed; see the lines above"
     cargo build --release --quiet || die "cargo build failed; see the lines above"
     local path name
@@ -33,8 +33,6 @@ pack() {
         */warpsweep) echo "$path" >"$into/program" && continue ;;
         *) continue ;;
         esac
-        # The benchmark and the test of the products have one name: the benchmark knows --small.
-        if "$path" --help 2>/dev/null | grep -q -- --small; then name="bench_$name"; fi
         strip -o "$into/bin/$name" "$path" || die "cannot strip $path"
     done
     strip -o "$into/bin/warpsweep" target/release/warpsweep || die "cannot strip warpsweep"
@@ -103,7 +101,15 @@ run() {
                 "$here/bin/cuda_gemm" "$bits"
         done
     fi
-    step gemm 150 "$here/bin/bench_cuda_gemm" --json "$out/gemm.json"
+    # Ours beside cuBLAS: squares, then the thin products of this work, alone and in groups of 64.
+    local bench=("$here/bin/warpsweep" bench gemm --device cuda:0 --data synthetic --passes 1 --min-time 0.05
+        --time-limit 0.5 --axis precision=fp32,tf32,3xtf32) size
+    for size in 512 1024 2048 4096 8192; do
+        step "gemm_$size" 40 "${bench[@]}" --axis "batch=$size" --axis "units=$size" --axis "inputs=$size" \
+            --axis product=forward --output "$out/gemm_$size.json"
+    done
+    step gemm_thin 150 "${bench[@]}" --axis batch=16,64,256 --axis units=10,64,256,512 --axis trials=1,64 \
+        --output "$out/gemm_thin.json"
     local parameter space=() table=(learning_rate='loguniform(1e-6,1e-1)' batch_size='lograndint(8,256)' momentum='uniform(0,0.99)'
         activation='choice(tanh,relu)' units='lograndint(32,1024)' layers='randint(1,6)')
     for parameter in "${table[@]}"; do space+=(--param "$parameter"); done
@@ -136,10 +142,9 @@ for line in (out / "steps").read_text().splitlines():
     name, status, seconds = line.split()
     log = (out / f"{name}.log").read_text(errors="replace")
     steps.append({"name": name, "status": int(status), "seconds": int(seconds), "end": log.splitlines()[-12:]})
-try:
-    gemm = json.loads((out / "gemm.json").read_text())
-except (OSError, ValueError):
-    gemm = None
+gemm = []
+for path in sorted(out.glob("gemm_*.json")):
+    gemm += [point for point in json.loads(path.read_text())["points"] if "measured" in point]
 date = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 report = {"gpu": gpu, "date": date, "commit": commit, "steps": steps, "gemm": gemm}
 (out / "gpu.json").write_text(json.dumps(report, indent=1) + "\n")
@@ -152,10 +157,12 @@ for step in steps:
 if gemm:
     lines += ["", "| precision | product | rows | outputs | inputs | group | tile | us | TFLOP/s | x cuBLAS |",
               "|---|---|---|---|---|---|---|---|---|---|"]
-    for m in gemm["measurements"]:
-        beside = m["speed_beside_cublas"]
-        cells = [m["precision"], m["product"], m["m"], m["n"], m["k"], m["group"], m["tile"],
-                 f"{m['seconds'] * 1e6:.1f}", f"{m['tflops']:.2f}", "" if beside is None else f"{beside:.2f}"]
+    for point in gemm:
+        axes, measured = point["axes"], point["measured"]
+        seconds, cublas = measured["time"]["median"], measured.get("cublas_seconds")
+        cells = [axes["precision"], axes["product"], axes["batch"], axes["units"], axes["inputs"], axes["trials"],
+                 measured["conditions"]["tile"], f"{seconds * 1e6:.1f}",
+                 f"{measured['work']['flop'] / seconds / 1e12:.2f}", f"{cublas / seconds:.2f}" if cublas else ""]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
 for step in steps:
     if step["name"] in ("devices", "search", "peer_torch", "peer_jax") or step["status"]:

@@ -3,6 +3,7 @@
 //! Raw arguments (`Args`, what clap parsed) and resolved settings (what a command works with) are
 //! different types; a value is checked once, where the one becomes the other.
 
+mod bench;
 mod completions;
 mod data;
 mod device;
@@ -39,6 +40,7 @@ Examples:
   warpsweep train --param learning_rate=0.1 --save-model best.safetensors
   warpsweep eval best.safetensors             error, loss and confusion matrix
   warpsweep study best FILE                   the best trial of a study file
+  warpsweep bench train --axis batch=16,64    how fast this machine trains
 
 Exit codes: 0 done, 1 the run failed, 2 a mistake in what was asked, 130 stopped by Ctrl-C.";
 
@@ -58,6 +60,8 @@ enum Command {
     Data(data::Args),
     /// Show what this machine can train on, and what --device auto takes
     Devices(devices::Args),
+    /// Measure how fast this machine trains, and compare with an earlier run
+    Bench(bench::Args),
     /// Print a shell's completion script
     Completions(completions::Args),
 }
@@ -81,6 +85,7 @@ pub fn run(line: impl IntoIterator<Item = OsString>) -> Result<()> {
         Command::Study(args) => study::run(args),
         Command::Data(args) => data::run(args),
         Command::Devices(args) => devices::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Completions(args) => completions::run(args),
     }
 }

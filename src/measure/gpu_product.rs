@@ -5,7 +5,7 @@
 use crate::engine::cuda::launch::cublas::{Cublas, CublasError, Shapes};
 use crate::engine::cuda::launch::gemm::{Gemm, GemmProblem, Grouped, Product};
 use crate::engine::cuda::launch::{Buffer, CudaError, Stream};
-use crate::engine::cuda::tiles::Precision;
+use crate::engine::cuda::tiles::{Precision, Tile};
 use crate::error::{Error, Result};
 use crate::random::{Purpose, Stream as Draws, symmetric_f32};
 
@@ -22,6 +22,13 @@ impl Extent {
     /// Floating-point operations of all products, the same for each kind of product.
     pub fn flop(&self) -> f64 {
         2.0 * (self.rows * self.outputs * self.inputs) as f64 * self.group as f64
+    }
+
+    /// The tile that our kernels compute a product in: `64x16`.
+    pub fn tile(&self, product: Product) -> String {
+        let [m, n, _] = self.sizes(product).map(|size| size as u32);
+        let Tile { m, n, .. } = Tile::of(m, n);
+        format!("{m}x{n}")
     }
 
     /// `m`, `n` and `k` of a product: C is `m x n`, `k` is what is summed over.

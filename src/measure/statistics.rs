@@ -3,6 +3,8 @@
 //! All are pure functions of samples, and robust: timings have a long tail to the right, for a machine
 //! that is disturbed only ever takes longer, and one sample in the tail must not move the result.
 
+use serde::{Deserialize, Serialize};
+
 /// What makes a median absolute deviation the standard deviation of a normal distribution.
 const NORMAL: f64 = 1.4826;
 
@@ -11,7 +13,7 @@ const NORMAL: f64 = 1.4826;
 pub const OUTLIER: f64 = 3.5;
 
 /// Samples in a few numbers, in the samples' unit.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     pub count: usize,
     pub min: f64,
@@ -88,7 +90,7 @@ pub fn modified_z_scores(samples: &[f64]) -> Vec<f64> {
 }
 
 /// From where to where something is, with some confidence.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     pub low: f64,
     pub middle: f64,

@@ -1,5 +1,6 @@
 //! Tables, figures and exporters: they read studies and measurements, and know nothing that runs.
 
+pub mod bench;
 pub mod csv;
 pub mod json;
 pub mod profile;

@@ -66,6 +66,17 @@ pub fn studies(studies: &[(String, Summary)]) -> String {
     finished(table, &["file", "study", "settings"])
 }
 
+/// A table of cells, the named columns to the left.
+pub fn plain<'a>(
+    header: impl IntoIterator<Item = &'a str>,
+    rows: &[Vec<String>],
+    left: &[&str],
+) -> String {
+    let mut table = empty(header);
+    table.add_rows(rows);
+    finished(table, left)
+}
+
 pub(super) fn empty<'a>(header: impl IntoIterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);

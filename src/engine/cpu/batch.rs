@@ -45,7 +45,7 @@ struct HiddenBatch {
 }
 
 /// What a wide product reads and writes, a row an input and a row an output.
-struct WideBatch {
+pub struct WideBatch {
     inputs_t: Vec<Block>,
     z_t: Vec<Block>,
 }
@@ -89,10 +89,7 @@ impl Batch {
                 slopes: zeros.clone(),
                 delta: zeros,
                 delta_t: if index == 0 { Vec::new() } else { transposed(layer.units) },
-                wide: is_wide(capacity, shape).then(|| WideBatch {
-                    inputs_t: transposed(shape.inputs),
-                    z_t: transposed(shape.outputs),
-                }),
+                wide: is_wide(capacity, shape).then(|| WideBatch::new(shape, capacity)),
             }
         });
         let (inputs, classes) = (architecture.inputs, architecture.classes);
@@ -357,8 +354,14 @@ impl Batch {
 }
 
 impl WideBatch {
+    /// Room for a layer's inputs and outputs on up to `capacity` samples.
+    pub fn new(shape: Shape, capacity: usize) -> Self {
+        let transposed = |rows| vec![Block::ZERO; blocks(capacity) * transposed_stride(rows)];
+        WideBatch { inputs_t: transposed(shape.inputs), z_t: transposed(shape.outputs) }
+    }
+
     /// A layer forward by a wide product; the layer with its number, from 1.
-    fn forward(
+    pub fn forward(
         &mut self,
         isa: Isa,
         (layer, number): (&Layer, usize),
@@ -429,7 +432,7 @@ fn biases_work(layer: &Layer, samples: usize) -> Work {
 }
 
 /// The stride of a transposed matrix: whole blocks of rows, and odd, as [`stride_of`] says why.
-fn transposed_stride(rows: usize) -> usize {
+pub fn transposed_stride(rows: usize) -> usize {
     rows.next_multiple_of(LANES) + 1
 }
 
@@ -437,7 +440,7 @@ fn transposed_stride(rows: usize) -> usize {
 /// and the layer is large enough to make up for the transposing of its inputs and outputs.
 ///
 /// This changes the order of the additions, so it may depend on nothing but the trial's own config.
-fn is_wide(capacity: usize, shape: Shape) -> bool {
+pub fn is_wide(capacity: usize, shape: Shape) -> bool {
     let filled = capacity >= 2 * LANES && 3 * capacity.next_multiple_of(LANES) <= 4 * capacity;
     filled && shape.inputs.min(shape.outputs) >= 4 * LANES
 }

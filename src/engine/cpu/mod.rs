@@ -3,7 +3,8 @@
 //! From the outside in: [`mod@array`] deals trials to threads, [`trial`] trains one for an epoch,
 //! [`batch`] takes a batch through a [`network`], in passes ([`dense`], [`softmax_xent`], [`sgd`])
 //! made of matrix [`products`], large ones in [`strips`], and [`elementwise`] functions, on [`lanes`]; a
-//! [`probe`] takes the times of them where a profile is wanted.
+//! [`probe`] takes the times of them where a profile is wanted, and single [`operations`] can be
+//! measured.
 
 #![expect(clippy::needless_range_loop, reason = "lanes and registers are counted, not iterated")]
 
@@ -13,6 +14,7 @@ mod dense;
 mod elementwise;
 pub mod lanes;
 mod network;
+pub mod operations;
 mod probe;
 mod products;
 mod sgd;

@@ -1,0 +1,377 @@
+//! Is it slower than yesterday? An answer from intervals, with a word for not knowing.
+//!
+//! Two runs cannot take turns, and between them the machine changes: its clock, its neighbours, the
+//! other programs on its cores. What is done about it, each for a reason that was measured:
+//!
+//! - Each round has samples of the work between two of a reference, a loop that never changes. Where that
+//!   ran slower than it can, something else had the core, and the round is left out.
+//! - Where cores had to be waited for, in either run, processor time stands in for wall time, in both.
+//! - What disturbs lasts for seconds and only ever costs time. So each pass over all points, a while
+//!   apart, gives a floor (the lower quartile of its rounds), and the interval is around the three lowest: as
+//!   far apart as they are to both sides. Where they do not agree, the floor was not reached, and it is wide.
+//! - Costs are in units of the reference. Where it was faster at its best in one run than in the other,
+//!   the machine was another one, and the interval is wider by as much.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::MeasureError;
+use super::record::{Measured, Round, Run};
+use super::statistics::{Interval, median_interval, quantile};
+
+/// Confidence of a run's interval where there are too few passes for floors.
+const CONFIDENCE: f64 = 0.99;
+
+/// Passes whose floors must agree.
+const PASSES: usize = 3;
+
+/// A round is clean if its reference was at least this fast, as a share of what it did at its best.
+const CLEAN: f64 = 0.95;
+
+/// What two runs of the same program differ by all the same: where its memory lay, above all. A change
+/// within this is never called one.
+pub const DRIFT: f64 = 0.03;
+
+/// A change that is surely smaller than this is none.
+pub const SAME: f64 = 0.06;
+
+/// Below this share of a core's time that was had when it was wanted, the machine was busy.
+pub const QUIET: f64 = 0.97;
+
+/// What is said of a point beside its baseline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Same,
+    Faster,
+    Slower,
+    /// The intervals are too wide to tell.
+    Unclear,
+}
+
+impl Verdict {
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Same => "same",
+            Verdict::Faster => "faster",
+            Verdict::Slower => "slower",
+            Verdict::Unclear => "unclear",
+        }
+    }
+}
+
+/// Which clock a comparison goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Clock {
+    Wall,
+    Processor,
+}
+
+/// A point beside its baseline.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    pub verdict: Verdict,
+    /// New cost over old: 1.1 is 10 % slower.
+    pub ratio: Interval,
+    pub clock: Clock,
+}
+
+/// Sets every point of a run beside the same point of an earlier one; new points stay alone.
+pub fn compare(run: &mut Run, baseline: &Run) {
+    for point in &mut run.points {
+        let before = baseline.points.iter().find(|before| before.is_same(point));
+        point.baseline = match (&point.measured, before.and_then(|before| before.measured.as_ref()))
+        {
+            (Some(now), Some(before)) => change(now, before),
+            _ => None,
+        };
+    }
+}
+
+/// Refuses a baseline whose times say nothing about the program here.
+pub fn check(run: &Run, baseline: &Run, path: &Path) -> Result<(), MeasureError> {
+    let (here, there) = (&run.conditions, &baseline.conditions);
+    let pairs = [
+        ("machine", &there.machine, &here.machine),
+        ("device", &there.device, &here.device),
+        ("data set", &there.data_fingerprint, &here.data_fingerprint),
+        ("seed", &there.seed.to_string(), &here.seed.to_string()),
+    ];
+    for (what, baseline, here) in pairs {
+        if baseline != here {
+            let (path, baseline, here) = (path.to_path_buf(), baseline.clone(), here.clone());
+            return Err(MeasureError::OtherConditions { path, what, baseline, here });
+        }
+    }
+    Ok(())
+}
+
+/// How a point stands to its baseline; none where one of them has too few rounds to say anything.
+pub fn change(now: &Measured, before: &Measured) -> Option<Change> {
+    let busy = |measured: &Measured| is_busy(&measured.rounds);
+    // Counts of a simulated device are exact, and there is no processor in them.
+    let waits = |measured: &Measured| measured.rounds.iter().all(|round| round.processor == 0.0);
+    let clock = match (busy(now) || busy(before)) && !waits(now) && !waits(before) {
+        true => Clock::Processor,
+        false => Clock::Wall,
+    };
+    let ratio = cost(&now.rounds, clock)?.over(&cost(&before.rounds, clock)?);
+    let machine = best_reference(&now.rounds) / best_reference(&before.rounds);
+    let other = machine.max(1.0 / machine);
+    let ratio = Interval { low: ratio.low / other, high: ratio.high * other, ..ratio };
+    Some(Change { verdict: verdict(&ratio), ratio, clock })
+}
+
+/// The verdict on a ratio of costs that lies in an interval.
+fn verdict(ratio: &Interval) -> Verdict {
+    match (ratio.low, ratio.high) {
+        (low, _) if low > 1.0 + DRIFT => Verdict::Slower,
+        (_, high) if high < 1.0 / (1.0 + DRIFT) => Verdict::Faster,
+        (low, high) if low >= 1.0 / (1.0 + SAME) && high <= 1.0 + SAME => Verdict::Same,
+        _ => Verdict::Unclear,
+    }
+}
+
+/// A call's cost on an undisturbed machine: an interval around the floor that was reached.
+fn cost(rounds: &[Round], clock: Clock) -> Option<Interval> {
+    let clean = clean(rounds);
+    let of = |rounds: &[&Round]| -> Vec<f64> {
+        rounds.iter().map(|round| cost_of(round, clock)).collect()
+    };
+    let costs = of(&clean);
+    // Exact: every round says the same.
+    if let Some(&first) = costs.first().filter(|first| costs.iter().all(|cost| cost == *first)) {
+        return Some(Interval { low: first, middle: first, high: first });
+    }
+    let passes = rounds.iter().map(|round| round.pass).max().map_or(0, |last| last + 1);
+    let floor = |pass: usize| {
+        let own: Vec<&Round> = clean.iter().copied().filter(|round| round.pass == pass).collect();
+        (!own.is_empty()).then(|| lower_quartile(of(&own)))
+    };
+    let mut floors: Vec<f64> = (0..passes).filter_map(floor).collect();
+    floors.sort_by(f64::total_cmp);
+    match floors[..] {
+        [lowest, middle, third, ..] => {
+            // As far again to both sides: three values are few.
+            let apart = third - lowest;
+            Some(Interval { low: (lowest - apart).max(0.5 * lowest), middle, high: third + apart })
+        }
+        _ if passes < PASSES => median_interval(&costs, CONFIDENCE),
+        // All but one or two passes were disturbed throughout.
+        _ => None,
+    }
+}
+
+fn lower_quartile(mut costs: Vec<f64>) -> f64 {
+    costs.sort_by(f64::total_cmp);
+    quantile(&costs, 0.25)
+}
+
+/// The rounds in which nothing else had the core, as far as the reference tells.
+fn clean(rounds: &[Round]) -> Vec<&Round> {
+    let bar = CLEAN * best_reference(rounds);
+    rounds.iter().filter(|round| round.reference_processor >= bar).collect()
+}
+
+/// How fast the reference was at its best.
+fn best_reference(rounds: &[Round]) -> f64 {
+    let mut rates: Vec<f64> = rounds.iter().map(|round| round.reference_processor).collect();
+    rates.sort_by(f64::total_cmp);
+    quantile(&rates, 0.9)
+}
+
+/// A call's cost in units of the reference.
+fn cost_of(round: &Round, clock: Clock) -> f64 {
+    let seconds = match clock {
+        Clock::Wall => round.wall,
+        Clock::Processor => round.processor,
+    };
+    seconds * round.reference_processor
+}
+
+/// A call's cost in every clean round, by the clock that these rounds would be compared by.
+pub fn costs(rounds: &[Round]) -> Vec<f64> {
+    let clock = if is_busy(rounds) { Clock::Processor } else { Clock::Wall };
+    clean(rounds).into_iter().map(|round| cost_of(round, clock)).collect()
+}
+
+/// Whether cores had to be waited for.
+fn is_busy(rounds: &[Round]) -> bool {
+    share_of_cores(rounds) < QUIET
+}
+
+/// How much of a core's time the reference had when it wanted all of it: 1 on a quiet machine.
+pub fn share_of_cores(rounds: &[Round]) -> f64 {
+    // Of times, which add up, and not of rates.
+    let times =
+        |rate: &dyn Fn(&Round) -> f64| rounds.iter().map(|round| 1.0 / rate(round)).sum::<f64>();
+    let share = times(&|round| round.reference_processor) / times(&|round| round.reference_wall);
+    if share.is_finite() { share.min(1.0) } else { 1.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::record::Work;
+    use crate::measure::statistics::Summary;
+    use crate::random::{Purpose, Stream, unit_f32};
+    use serde_json::Map;
+
+    /// A made-up run: calls of `cost` milliseconds in rounds with some noise, on a machine that runs
+    /// at `speed` and gives only `share` of its cores.
+    fn run(trial: u32, cost: f64, speed: f64, share: f64, noise: f64) -> Measured {
+        let stream = Stream::new(9, Purpose::Synthetic(0), trial);
+        let rounds = (0..40u64).map(|i| {
+            let draw = |place: u64| f64::from(unit_f32(stream.word(4 * i + place)));
+            // Each round at a speed of its own, which the reference shares.
+            let speed = speed * (0.9 + 0.2 * draw(0));
+            // Waiting for a core comes and goes.
+            let waiting = if share < 1.0 { 1.0 + (1.0 / share - 1.0) * 2.0 * draw(1) } else { 1.0 };
+            let processor = 1e-3 * cost / speed * (1.0 + noise * draw(2));
+            Round {
+                pass: i as usize / 5,
+                wall: processor * waiting,
+                processor,
+                reference_wall: 1e11 * speed * share,
+                reference_processor: 1e11 * speed,
+            }
+        });
+        let rounds: Vec<Round> = rounds.collect();
+        let walls: Vec<f64> = rounds.iter().map(|round| round.wall).collect();
+        Measured {
+            checked: String::new(),
+            conditions: Map::new(),
+            work: Work::default(),
+            calls: 40,
+            time: Summary::of(&walls).unwrap(),
+            ceiling: String::new(),
+            roof: None,
+            share: None,
+            cublas_seconds: None,
+            rounds,
+            notes: Vec::new(),
+        }
+    }
+
+    fn verdicts(of: impl Fn(u32) -> [Measured; 2]) -> Vec<Verdict> {
+        let one = |trial| {
+            let [before, now] = of(trial);
+            change(&now, &before).unwrap().verdict
+        };
+        (0..200).map(one).collect()
+    }
+
+    #[test]
+    fn a_busy_machine_makes_no_program_slower() {
+        for share in [1.0, 0.5, 0.1] {
+            let found = verdicts(|trial| {
+                [run(2 * trial, 5.0, 1.0, 1.0, 0.02), run(2 * trial + 1, 5.0, 1.0, share, 0.02)]
+            });
+            assert!(found.iter().all(|&found| found == Verdict::Same), "{share}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn ten_percent_are_found_on_a_busy_machine_too_in_both_directions() {
+        for (cost, expected) in [(5.5, Verdict::Slower), (5.0 / 1.1, Verdict::Faster)] {
+            let found = verdicts(|trial| {
+                [run(2 * trial, 5.0, 1.0, 0.8, 0.02), run(2 * trial + 1, cost, 1.0, 0.5, 0.02)]
+            });
+            let missed = found.iter().filter(|&&found| found != expected).count();
+            assert!(missed <= 10, "{missed} of 200 not {expected:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_noisy_is_unclear_and_never_wrong() {
+        let found = verdicts(|trial| {
+            [run(2 * trial, 5.0, 1.0, 1.0, 1.0), run(2 * trial + 1, 5.0, 1.0, 1.0, 1.0)]
+        });
+        let wrong = |&&found: &&Verdict| matches!(found, Verdict::Slower | Verdict::Faster);
+        assert_eq!(found.iter().filter(wrong).count(), 0);
+        assert!(found.contains(&Verdict::Unclear));
+    }
+
+    #[test]
+    fn waiting_for_a_core_decides_which_clock_is_compared() {
+        let quiet = run(0, 5.0, 1.0, 1.0, 0.05);
+        let busy = run(1, 5.0, 1.0, 0.5, 0.05);
+        assert_eq!(change(&quiet, &quiet).unwrap().clock, Clock::Wall);
+        assert_eq!(change(&quiet, &busy).unwrap().clock, Clock::Processor);
+        assert!((share_of_cores(&busy.rounds) - 0.5).abs() < 1e-9);
+        assert_eq!(share_of_cores(&[]), 1.0);
+    }
+
+    #[test]
+    fn rounds_in_which_the_reference_was_slow_are_left_out() {
+        let mut contended = run(0, 5.0, 1.0, 1.0, 0.0);
+        let clean = cost(&contended.rounds, Clock::Wall).unwrap();
+        // A neighbour comes by: the work takes half as long again, the reference twice as long.
+        for round in contended.rounds.iter_mut().skip(1).step_by(2) {
+            round.wall *= 1.5;
+            round.reference_processor *= 0.5;
+        }
+        let with_neighbour = cost(&contended.rounds, Clock::Wall).unwrap();
+        assert!(
+            (with_neighbour.middle / clean.middle - 1.0).abs() < 0.1,
+            "{with_neighbour:?} {clean:?}"
+        );
+    }
+
+    #[test]
+    fn passes_that_do_not_agree_on_the_floor_make_the_interval_wide() {
+        let mut drifting = run(0, 5.0, 1.0, 1.0, 0.0);
+        for round in &mut drifting.rounds {
+            round.wall *= 1.0 + 0.2 * round.pass as f64;
+        }
+        let interval = cost(&drifting.rounds, Clock::Wall).unwrap();
+        assert!(interval.high > 1.3 * interval.low, "{interval:?}");
+        assert_ne!(
+            change(&drifting, &run(1, 5.0, 1.0, 1.0, 0.0)).unwrap().verdict,
+            Verdict::Slower
+        );
+    }
+
+    #[test]
+    fn a_pass_that_was_disturbed_throughout_does_not_move_the_floor() {
+        let mut disturbed = run(0, 5.0, 1.0, 1.0, 0.01);
+        disturbed
+            .rounds
+            .iter_mut()
+            .filter(|round| round.pass < 4)
+            .for_each(|round| round.wall *= 1.6);
+        let found = change(&disturbed, &run(1, 5.0, 1.0, 1.0, 0.01)).unwrap();
+        assert_eq!(found.verdict, Verdict::Same, "{found:?}");
+    }
+
+    #[test]
+    fn on_a_machine_at_another_speed_a_small_change_is_unclear_and_a_large_one_is_found() {
+        let slower = |cost| change(&run(0, cost, 0.7, 1.0, 0.01), &run(1, 5.0, 1.0, 1.0, 0.01));
+        assert_eq!(slower(5.5).unwrap().verdict, Verdict::Unclear);
+        assert_eq!(slower(10.0).unwrap().verdict, Verdict::Slower);
+        assert_eq!(slower(5.0).unwrap().verdict, Verdict::Unclear);
+    }
+
+    #[test]
+    fn exact_counts_are_compared_exactly_however_few() {
+        let mut one = run(0, 5.0, 1.0, 1.0, 0.0);
+        let round = |wall| Round {
+            pass: 0,
+            wall,
+            processor: 0.0,
+            reference_wall: 1.0,
+            reference_processor: 1.0,
+        };
+        one.rounds = vec![round(1000.0)];
+        let mut other = one.clone();
+        let verdict = |now: &Measured, before: &Measured| change(now, before).unwrap().verdict;
+        assert_eq!(verdict(&other, &one), Verdict::Same);
+        other.rounds = vec![round(1040.0)];
+        assert_eq!(verdict(&other, &one), Verdict::Slower);
+        // Three rounds that differ are too few to say anything.
+        other.rounds = [1.0, 2.0, 4.0].map(round).to_vec();
+        assert_eq!(change(&other, &one), None);
+    }
+}
