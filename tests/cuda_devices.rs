@@ -95,6 +95,9 @@ fn the_simulated_device_is_described() {
     assert!(gpu["multiprocessors"].as_u64() > Some(0));
     assert!(gpu["uuid"].as_str().is_some_and(|uuid| uuid.len() == 40), "{report}");
     assert!(report["driver"]["error"].is_null());
+    // It can be asked for, but `auto` trains on no simulation.
+    assert_eq!(report["auto"]["device"], "cpu", "{report}");
+    assert!(report["auto"]["why"].as_str().is_some_and(|why| why.contains("simulated")));
     let text = stdout(&devices(&home, false, &[], &[]));
     assert!(text.contains("cuda:0") && text.contains("multiprocessors"), "{text}");
 }

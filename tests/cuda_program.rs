@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::process::Output;
+use std::process::{Command, Output};
 
 use common::cli::{Home, json_lines, stderr, stdout};
 use common::cuda::gpu;
@@ -85,13 +85,18 @@ fn a_precision_that_the_cpu_does_not_have_is_refused() {
     }
 }
 
-/// Runs the program on the first GPU, real or simulated, with this process's surroundings.
-fn on_a_gpu(home: &Home, arguments: &[&str]) -> Output {
+/// The program with this process's driver and NVRTC.
+fn on_this_gpu(home: &Home, arguments: &[&str]) -> Command {
     let mut command = home.warpsweep(arguments);
     if let Some(nvrtc) = std::env::var_os("WARPSWEEP_NVRTC") {
         command.env("WARPSWEEP_NVRTC", nvrtc);
     }
-    let output = command.output().expect("the program starts");
+    command
+}
+
+/// Runs the program on the first GPU, real or simulated, which must succeed.
+fn on_a_gpu(home: &Home, arguments: &[&str]) -> Output {
+    let output = on_this_gpu(home, arguments).output().expect("the program starts");
     assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
     output
 }
@@ -138,12 +143,38 @@ fn auto_takes_the_gpus_that_can_be_used_and_says_why() {
     let (Some(_), home) = (gpu(), Home::new()) else { return };
     let data = home.write_data("data", 84, 20, 4);
     let data = ["--data", data.to_str().unwrap()];
-    let output =
-        on_a_gpu(&home, &[&["train", "--save-model", "m.safetensors"], &data[..], &SMALL].concat());
+    let mut train = on_this_gpu(&home, &[&["train"], &data[..], &SMALL].concat());
+    // Taken for a GPU: a real one is one anyway.
+    let output = train.envs([("CUDA_SIM_NAME", "GPU of a test"), ("WARPSWEEP_CUDA_PTX", "1")]);
+    let output = output.output().expect("the program starts");
+    assert!(output.status.success(), "{}", stderr(&output));
     let summary = json_lines(&output).pop().unwrap();
     assert!(summary["device"].as_str().is_some_and(|device| device.starts_with("cuda (")));
     assert!(summary["device_choice"].as_str().is_some_and(|why| why.contains("usable GPU")));
     assert!(stderr(&output).contains("--device auto: "), "{}", stderr(&output));
+}
+
+#[test]
+fn auto_never_trains_on_the_simulated_device() {
+    let (Some(gpu), home) = (gpu(), Home::new()) else { return };
+    if !gpu.device.gpu().is_simulated() {
+        return common::skip("this GPU is real, and taken");
+    }
+    let data = home.write_data("data", 84, 20, 4);
+    let data = ["--data", data.to_str().unwrap()];
+    let output = on_a_gpu(&home, &[&["train"], &data[..], &SMALL].concat());
+    let summary = json_lines(&output).pop().unwrap();
+    assert!(summary["device"].as_str().is_some_and(|device| device.starts_with("cpu (")));
+    assert!(summary["device_choice"].as_str().is_some_and(|why| why.contains("simulated")));
+}
+
+#[test]
+fn a_model_trained_on_a_gpu_is_evaluated_there_as_on_the_cpu() {
+    let (Some(_), home) = (gpu(), Home::new()) else { return };
+    let data = home.write_data("data", 84, 20, 4);
+    let data = ["--data", data.to_str().unwrap()];
+    let train = ["train", "--save-model", "m.safetensors", "--device", "cuda"];
+    on_a_gpu(&home, &[&train, &data[..], &SMALL].concat());
     let evaluate = |device| {
         let arguments = ["eval", "m.safetensors", "--json", "--device", device];
         json_lines(&on_a_gpu(&home, &[&arguments[..], &data].concat())).pop().unwrap()

@@ -5,11 +5,14 @@
 //! copy `target/debug/libcuda.so` to a folder as `libcuda.so.1`, and put the folder on
 //! `LD_LIBRARY_PATH`. Compile kernels with `-lineinfo` to see source lines in reports.
 //!
-//! What it finds: reads and writes out of bounds, use of freed memory, reads of memory never
-//! written, races in shared and global memory, barriers not reached by all, shuffles and votes with
+//! What it finds: reads and writes out of bounds, use of freed memory, reads of memory or registers
+//! never written, races in shared and global memory, barriers not reached by all, shuffles and votes with
 //! absent lanes, misaligned accesses, `cp.async` data used before its wait, wrong argument lists and
 //! launch shapes. Such a launch fails with `CUDA_ERROR_ILLEGAL_ADDRESS` or
 //! `CUDA_ERROR_LAUNCH_FAILED`, and so does every later call, as on a device.
+//!
+//! Of races it reports what is certain. It may miss one where a word's readers are more than 64 blocks,
+//! read different bytes of it or are strong, and one that only another order of warps would show.
 //!
 //! What it cannot find: anything about speed, the order of asynchronous streams (all is done at
 //! once, in the order of the calls), the rounding of approximate and of matrix instructions.
@@ -17,6 +20,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `CUDA_SIM_DEVICES` | number of devices (1) |
+//! | `CUDA_SIM_NAME` | the device's name (`simulated sm_80`): under another, programs take it for a GPU |
 //! | `CUDA_SIM_CC` | compute capability: 75, 80, 90, 120 ... (80) |
 //! | `CUDA_SIM_MEMORY` | bytes of memory of each device (8 GiB); `K`, `M`, `G` may follow |
 //! | `CUDA_SIM_DRIVER_VERSION` | what `cuDriverGetVersion` says (13000) |

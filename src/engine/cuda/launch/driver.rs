@@ -125,7 +125,8 @@ impl Driver {
 }
 
 impl Gpu {
-    /// Whether it is the simulated device of the tests, which runs PTX only.
+    /// Whether it is the simulated device of the tests, which runs PTX only and which `auto` never
+    /// takes. It says so by its name.
     pub fn is_simulated(&self) -> bool {
         self.name.starts_with("simulated")
     }
