@@ -1,36 +1,19 @@
 //! Single kernels of the CUDA engine on awkward shapes: bit for bit with the host where numbers are
-//! drawn or moved, against float64 where they are computed.
+//! drawn or moved, against float64 where they are computed. The products have a file of their own
+//! (`cuda_gemm.rs`), and so have the update (`cuda_sgd.rs`) and the clock (`cuda_begin.rs`).
 
 mod common;
 
 use bytemuck::Zeroable;
-use common::cuda::{Gpu, gpu};
+use common::cuda::{Gpu, buffer, gpu, keys, tiles, zeros};
 use common::samples;
-use warpsweep::engine::cuda::launch::Buffer;
 use warpsweep::engine::cuda::launch::gather::{self, Gather};
-use warpsweep::engine::cuda::launch::gemm::Step;
+use warpsweep::engine::cuda::launch::gemm::{Dropout, Gemm, GemmProblem, Grouped, Product, Step};
+use warpsweep::engine::cuda::launch::init::{self, Init, InitTensor};
 use warpsweep::engine::cuda::launch::softmax_xent::{self, SoftmaxXent};
-use warpsweep::engine::cuda::launch::trial::{Clock, Data, Plan, Samples, Tile};
-use warpsweep::random::{Purpose, Shuffle, Stream};
-
-fn buffer<T: bytemuck::Pod>(gpu: &Gpu, values: &[T]) -> Buffer<T> {
-    Buffer::from_slice(&gpu.stream, values).expect("a buffer")
-}
-
-fn zeros<T: bytemuck::Pod>(gpu: &Gpu, len: usize) -> Buffer<T> {
-    Buffer::zeroed(&gpu.stream, len).expect("a buffer")
-}
-
-fn tiles(rows: usize, size: usize) -> Vec<Tile> {
-    (0..rows).step_by(size).map(|first| Tile { of: 0, first: first as u32 }).collect()
-}
-
-/// The round keys of an epoch's shuffle, as `begin` draws them.
-fn keys(seed: u64, trial: u32, epoch: u64) -> [u32; 8] {
-    let stream = Stream::new(seed, Purpose::Shuffle, trial);
-    let [a, b] = [0, 1].map(|half| stream.block(2 * epoch + half));
-    std::array::from_fn(|i| if i < 4 { a[i] } else { b[i - 4] })
-}
+use warpsweep::engine::cuda::launch::trial::{Clock, Data, Plan, Samples};
+use warpsweep::engine::cuda::tiles::Precision;
+use warpsweep::random::{Purpose, Shuffle, Stream, symmetric_f32, unit_f32};
 
 #[test]
 fn a_gathered_batch_is_the_hosts_shuffle_and_quotient_bit_for_bit() {
@@ -69,7 +52,7 @@ fn a_gathered_batch_is_the_hosts_shuffle_and_quotient_bit_for_bit() {
             ..Clock::zeroed()
         };
         let (plans, clocks) = (buffer(&gpu, &[plan]), buffer(&gpu, &[clock]));
-        let (tiles, data) = (buffer(&gpu, &tiles(rows, gather::ROWS)), buffer(&gpu, &[data]));
+        let (tiles, data) = (buffer(&gpu, &tiles(0, rows, gather::ROWS)), buffer(&gpu, &[data]));
         kernel.launch(&gpu.stream, &plans, &clocks, &tiles, &data).expect("a launch");
         let (got, got_labels) =
             (out.download().expect("values"), out_labels.download().expect("labels"));
@@ -118,7 +101,7 @@ fn xent(
     let clock = Clock { step, ..Clock::zeroed() };
     let data = Data { inputs: 1, classes: classes as u32, ..Data::zeroed() };
     let (plans, clocks) = (buffer(gpu, &[plan]), buffer(gpu, &[clock]));
-    let (tiles, data) = (buffer(gpu, &tiles(rows, softmax_xent::ROWS)), buffer(gpu, &[data]));
+    let (tiles, data) = (buffer(gpu, &tiles(0, rows, softmax_xent::ROWS)), buffer(gpu, &[data]));
     kernel.launch(&gpu.stream, &plans, &clocks, &tiles, &data).expect("a launch");
     let delta = delta.download().expect("gradients");
     let delta = delta.chunks(stride).map(|row| row[..classes].to_vec()).collect();
@@ -170,4 +153,118 @@ fn ties_go_to_the_lower_class_and_a_logit_that_is_not_a_number_is_wrong() {
     assert!(losses[0].is_nan() && losses[1..].iter().all(|loss| loss.is_finite()));
     // Scoring never smooths.
     assert!((f64::from(losses[1]) - 3f64.ln()).abs() < 1e-6);
+}
+
+#[test]
+fn initial_values_are_the_hosts_bit_for_bit_and_padding_is_left_alone() {
+    let Some(gpu) = gpu() else { return };
+    let module = gpu.compiler.kernels(&gpu.device, "init.cu").expect("a module");
+    let kernel = Init::new(&module).expect("the kernel");
+    // A bias is a tensor of one input. The largest needs more than one block of threads.
+    let shapes: [(usize, usize); 6] = [(1, 1), (1, 10), (35, 7), (784, 10), (3, 130), (128, 11)];
+    let (mut tensors, mut work, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, (inputs, outputs)) in shapes.into_iter().enumerate() {
+        let stride = outputs.next_multiple_of(4) + 4;
+        let room = zeros::<f32>(&gpu, inputs * stride);
+        tensors.push(InitTensor {
+            seed: 0x0123_4567_89ab_cdef,
+            values: room.address(),
+            trial: 7 + index as u32,
+            purpose: Purpose::Init(index as u16).word(),
+            inputs: inputs as u32,
+            outputs: outputs as u32,
+            stride: stride as u32,
+            bound: 1.0 / (inputs as f32).sqrt(),
+        });
+        work.extend(tiles(index, (inputs * outputs).div_ceil(4), init::BLOCKS));
+        values.push(room);
+    }
+    let (tensors_there, work) = (buffer(&gpu, &tensors), buffer(&gpu, &work));
+    kernel.launch(&gpu.stream, &tensors_there, &work).expect("a launch");
+    for (index, (tensor, values)) in tensors.iter().zip(&values).enumerate() {
+        let stream = Stream::new(tensor.seed, Purpose::Init(index as u16), tensor.trial);
+        let stride = tensor.stride as usize;
+        for (at, got) in values.download().expect("values").into_iter().enumerate() {
+            let (input, output) = ((at / stride) as u64, (at % stride) as u64);
+            let expected = match output < u64::from(tensor.outputs) {
+                true => {
+                    let word = stream.word(output * u64::from(tensor.inputs) + input);
+                    symmetric_f32(word, tensor.bound)
+                }
+                false => 0.0,
+            };
+            assert_eq!(got.to_bits(), expected.to_bits(), "tensor {index}, {input}, {output}");
+        }
+    }
+}
+
+/// What dropout multiplies ones by, `[rows][units]`, in a product that can drop.
+fn dropped(
+    gpu: &Gpu,
+    gemm: &Gemm,
+    product: Product,
+    dropout: Dropout,
+    (rows, step): (usize, Step),
+) -> Vec<Vec<f32>> {
+    let units = dropout.units as usize;
+    let stride = units.next_multiple_of(4);
+    // k is one: the sum is 1 x 1, exact in every precision.
+    let (a, c) = (buffer(gpu, &vec![1.0f32; rows * 4]), zeros::<f32>(gpu, rows * stride));
+    let (b, ldb) = match product {
+        Product::Forward => (buffer(gpu, &vec![1.0f32; stride]), stride),
+        _ => (buffer(gpu, &vec![1.0f32; units * 4]), 4),
+    };
+    let (step, dropout) = (buffer(gpu, &[step]), buffer(gpu, &[dropout]));
+    let problem = GemmProblem {
+        a: a.address(),
+        b: b.address(),
+        c: c.address(),
+        step: step.address(),
+        dropout: dropout.address(),
+        m: rows as u32,
+        n: units as u32,
+        k: 1,
+        lda: 4,
+        ldb: ldb as u32,
+        ldc: stride as u32,
+        ..GemmProblem::default()
+    };
+    let grouped = Grouped::new(gemm, &gpu.stream, product, &[problem]).expect("tables");
+    grouped.launch(&gpu.stream).expect("a launch");
+    c.download().expect("values").chunks(stride).map(|row| row[..units].to_vec()).collect()
+}
+
+#[test]
+fn dropout_takes_the_trials_own_words_and_scales_bit_for_bit_in_both_directions() {
+    let Some(gpu) = gpu() else { return };
+    let able = |p: &Precision| gpu.device.gpu().capability >= p.least_capability();
+    for precision in Precision::ALL.into_iter().filter(able) {
+        let module = gpu.compiler.kernels(&gpu.device, precision.program()).expect("a module");
+        let gemm = Gemm::new(module).expect("the kernels");
+        // Units on both sides of sixteen; positions beyond 32 bits.
+        for (units, rows, p, before) in
+            [(1usize, 5, 0.5, 0), (15, 3, 0.1, 7), (16, 17, 0.9, 1 << 33), (41, 70, 0.3, 12_345)]
+        {
+            let (seed, trial, layer) = (0xfeed_beef_0042, 9, Purpose::Dropout(3));
+            let dropout =
+                Dropout { seed, trial, purpose: layer.word(), probability: p, units: units as u32 };
+            let stream = Stream::new(seed, layer, trial);
+            for product in [Product::Forward, Product::InputGradient] {
+                let run = |training| {
+                    let step = Step { rows: rows as u32, training, before };
+                    dropped(&gpu, &gemm, product, dropout, (rows, step))
+                };
+                for (row, values) in run(1).iter().enumerate() {
+                    for (unit, value) in values.iter().enumerate() {
+                        let first = (before + row as u64) * units.next_multiple_of(16) as u64;
+                        let word = stream.word(first + unit as u64);
+                        let kept = if unit_f32(word) < p { 0.0 } else { 1.0 / (1.0 - p) };
+                        let place = format!("{precision:?} {product:?}, row {row}, unit {unit}");
+                        assert_eq!(value.to_bits(), kept.to_bits(), "{place}");
+                    }
+                }
+                assert!(run(0).iter().flatten().all(|&value| value == 1.0), "scoring drops");
+            }
+        }
+    }
 }

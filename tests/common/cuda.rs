@@ -2,9 +2,11 @@
 //! driver's place.
 
 use warpsweep::engine::cuda::compile::Compiler;
-use warpsweep::engine::cuda::launch::{CudaError, Device, Driver, Nvrtc, Stream};
+use warpsweep::engine::cuda::launch::trial::Tile;
+use warpsweep::engine::cuda::launch::{Buffer, CudaError, Device, Driver, Nvrtc, Stream};
 use warpsweep::engine::cuda::tiles::Precision;
 use warpsweep::engine::cuda::{Choice, CudaEngine, Limits, Settings};
+use warpsweep::random;
 
 /// The first GPU with a stream on it, and a compiler for it.
 pub struct Gpu {
@@ -54,7 +56,43 @@ pub fn engine() -> Option<CudaEngine> {
 
 /// The same, training by this path.
 pub fn engine_with(kernel: Choice, limits: Limits) -> Option<CudaEngine> {
-    gpu()?;
-    let settings = Settings { precision: Precision::Fp32, kernel, limits };
+    engine_as(Settings { precision: Precision::Fp32, kernel, limits })
+}
+
+/// The same as [`engine`], in this precision.
+pub fn engine_of(precision: Precision) -> Option<CudaEngine> {
+    engine_as(Settings { precision, kernel: Choice::Layered, limits: Limits::default() })
+}
+
+/// An engine on the first GPU; none, said aloud, also where the GPU is too old for the precision.
+fn engine_as(settings: Settings) -> Option<CudaEngine> {
+    let (capability, precision) = (gpu()?.device.gpu().capability, settings.precision);
+    if capability < precision.least_capability() {
+        super::skip(&format!("the GPU is too old for {}", precision.name()));
+        return None;
+    }
     Some(CudaEngine::new(&[0], settings).expect("an engine on the first GPU"))
+}
+
+/// A copy of these values on the GPU.
+pub fn buffer<T: bytemuck::Pod>(gpu: &Gpu, values: &[T]) -> Buffer<T> {
+    Buffer::from_slice(&gpu.stream, values).expect("a buffer")
+}
+
+/// So many zeros on the GPU.
+pub fn zeros<T: bytemuck::Pod>(gpu: &Gpu, len: usize) -> Buffer<T> {
+    Buffer::zeroed(&gpu.stream, len).expect("a buffer")
+}
+
+/// Cuts `count` things of trial or tensor `of` into tiles of a block each.
+pub fn tiles(of: usize, count: usize, size: usize) -> Vec<Tile> {
+    let tile = |first| Tile { of: of as u32, first: first as u32 };
+    (0..count).step_by(size).map(tile).collect()
+}
+
+/// The round keys of an epoch's shuffle, as `begin` draws them.
+pub fn keys(seed: u64, trial: u32, epoch: u64) -> [u32; 8] {
+    let stream = random::Stream::new(seed, random::Purpose::Shuffle, trial);
+    let [a, b] = [0, 1].map(|half| stream.block(2 * epoch + half));
+    std::array::from_fn(|i| if i < 4 { a[i] } else { b[i - 4] })
 }
