@@ -12,13 +12,14 @@ use common::cases::{
     ACTIVATIONS, Case, check_evaluation, depth_cases, flat_cases, hidden, large_batch_cases,
     layer_kinds, mixed_case, mlp, sgd_cases, shuffle_cases,
 };
-use common::cuda::engine as cuda_engine;
+use common::cuda::{engine as cuda_engine, engine_of};
 use common::sorts::{assert_same, bits, trials};
 use common::{Record, reference, small_split, train};
 use warpsweep::Result;
 use warpsweep::engine::cpu::CpuEngine;
+use warpsweep::engine::cuda::tiles::Precision;
 use warpsweep::engine::{Engine, EpochMetrics, Next, Observer, ShuffleMode, Task, Trial};
-use warpsweep::model::{Hidden, LrSchedule, Parameters};
+use warpsweep::model::{Activation, Hidden, LrSchedule, Parameters};
 
 /// A case on images small enough for the simulated device, with few samples to validate on.
 fn small(case: Case) -> Case {
@@ -284,4 +285,82 @@ fn other_sizes_and_numbers_of_classes_are_trained_as_on_the_cpu() {
             common::cases::close(&place, a.0.validation_loss, b.0.validation_loss);
         }
     }
+}
+
+/// The largest relative difference of any loss of two runs.
+fn largest_difference(ours: &[Record], theirs: &[Record]) -> f64 {
+    let losses = |records: &[Record]| -> Vec<f64> {
+        let losses = |(m, _): &(EpochMetrics, Parameters)| [m.train_loss, m.validation_loss];
+        records.iter().flatten().flat_map(losses).collect()
+    };
+    let (ours, theirs) = (losses(ours), losses(theirs));
+    assert_eq!(ours.len(), theirs.len());
+    let off = |(a, b): (&f64, &f64)| if a == b { 0.0 } else { ((a - b) / b).abs() };
+    // Not `f64::max`, which drops a NaN.
+    ours.iter().zip(&theirs).map(off).fold(0.0, |a, b| if b <= a { a } else { b })
+}
+
+#[test]
+fn each_precision_stays_within_its_bar_of_float32_over_fifty_steps() {
+    let samples = 48;
+    let task = task(samples, 40, 6, 6);
+    let mut trials = trials(6, 36, [samples; 6]);
+    for trial in &mut trials {
+        trial.recipe.epochs = 50;
+        trial.recipe.hyperparameters.learning_rate = 0.02;
+        // Sums long enough that rounding their factors shows.
+        trial.recipe.architecture.hidden.iter_mut().for_each(|hidden| hidden.units = 40);
+    }
+    let Some(fp32) = cuda_engine() else { return };
+    let exact = train(&fp32, &task, &trials, false);
+    let mut differences = Vec::new();
+    for (precision, bar) in [(Precision::Tf32x3, 1e-5), (Precision::Tf32, 2e-3)] {
+        let Some(engine) = engine_of(precision) else { return };
+        assert!(engine.device().contains(precision.name()), "{}", engine.device());
+        let rounded = train(&engine, &task, &trials, false);
+        let difference = largest_difference(&rounded, &exact);
+        assert!(difference <= bar, "{precision:?} is {difference:.1e} off, {bar:.0e} allowed");
+        differences.push(difference);
+        for (trial, record) in trials.iter().zip(&rounded) {
+            let alone = train(&engine, &task, std::slice::from_ref(trial), false);
+            assert!(bits(&alone[0]) == bits(record), "{precision:?}, trial {}", trial.number);
+        }
+    }
+    // Each is what it is called: one precision under another's name would be as near to float32.
+    assert!(0.0 < differences[0] && 10.0 * differences[0] < differences[1], "{differences:?}");
+}
+
+#[test]
+fn the_same_units_are_dropped_as_on_the_cpu() {
+    let Some(engine) = cuda_engine() else { return };
+    let cpu = CpuEngine::new(Some(1)).expect("a CPU engine");
+    // One sample a step. A sigmoid is never zero, so the weights that lead out of a unit change
+    // just where it was kept.
+    let task = task(1, 20, 2, 2);
+    let mut trial = trials(1, 4, [1; 6]).remove(0);
+    trial.recipe.epochs = 30;
+    trial.recipe.hyperparameters.lr_schedule = LrSchedule::Constant;
+    trial.recipe.architecture.hidden =
+        [17, 33].map(|units| hidden(units, Activation::Sigmoid, 0.4)).into();
+    let start = reference::initial(&task, &trial);
+    let masks = |engine: &dyn Engine| -> Vec<Vec<bool>> {
+        let record = train(engine, &task, std::slice::from_ref(&trial), false).remove(0);
+        let mut before = &start;
+        let mut masks = Vec::new();
+        for (_, after) in &record {
+            let (old, new) = (&before.layers[2], &after.layers[2]);
+            let units = old.shape.inputs;
+            let changed = |unit: usize| {
+                let column = (0..old.shape.outputs).map(|output| output * units + unit);
+                column.into_iter().any(|at| old.weight[at] != new.weight[at])
+            };
+            masks.push((0..units).map(changed).collect());
+            before = after;
+        }
+        masks
+    };
+    let (ours, theirs) = (masks(&engine), masks(&cpu));
+    assert_eq!(ours, theirs);
+    let kept = ours.iter().flatten().filter(|kept| **kept).count();
+    assert!((480..710).contains(&kept), "{kept} of 990 kept, 594 expected");
 }
