@@ -129,6 +129,14 @@ fn reads_local_memory_never_written() {
 }
 
 #[test]
+fn reads_registers_never_written() {
+    let kind = "read of a register never written";
+    for kernel in ["register_unwritten", "register_of_some_lanes", "predicate_unwritten"] {
+        caught(ALL, on_output(kernel, kind, [1, 32, 0], 64, 0));
+    }
+}
+
+#[test]
 fn threads_race_in_shared_memory() {
     caught(ALL, on_output("shared_race", "race in shared memory", [1, 64, 0], 64, 0));
 }
@@ -146,6 +154,17 @@ fn shared_memory_is_overwritten_while_others_read() {
 #[test]
 fn blocks_race_in_global_memory() {
     caught(ALL, on_output("blocks_race", "race in global memory", [3, 32, 0], 64, 0));
+}
+
+#[test]
+fn one_of_many_readers_writes() {
+    caught(ALL, on_output("many_read_one_writes", "race in global memory", [3, 32, 0], 64, 0));
+}
+
+#[test]
+fn a_writer_waits_for_one_of_its_readers() {
+    let kind = "race in global memory";
+    caught(ALL, on_output("writer_waits_for_one_reader", kind, [3, 32, 0], 64, 0));
 }
 
 #[test]

@@ -237,3 +237,25 @@ fn one_tile_is_read_while_the_next_is_copied() {
         }
     });
 }
+
+#[test]
+fn the_last_of_many_readers_may_write() {
+    on_each(&ALL, |device| {
+        let (value, arrived, out) =
+            (device.upload(&[5i32]), device.upload(&[0u32]), device.allocate(4 * 100));
+        for expected in [5, 6, 7] {
+            assert_eq!(device.launch("last_reader_writes", 100, 32, 0, &[value, arrived, out]), 0);
+            assert_eq!(device.download::<i32>(out, 100), [expected; 100]);
+        }
+    });
+}
+
+#[test]
+fn a_register_that_is_only_copied_need_not_be_set() {
+    on_each(&ALL, |device| {
+        let out = device.allocate(128);
+        assert_eq!(device.launch("unset_copy", 1, 32, 0, &[out]), 0);
+        let expected: Vec<f32> = (0..32).map(|lane| if lane < 16 { 2.0 } else { 0.0 }).collect();
+        assert_eq!(device.download::<f32>(out, 32), expected);
+    });
+}

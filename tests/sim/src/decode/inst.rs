@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::uses::Registers;
 use crate::ptx::ast::{Space, Type};
 
 /// Index of a row of the register file.
@@ -416,6 +417,8 @@ pub struct Kernel {
     pub shared_bytes: u32,
     /// Local memory of a thread, in bytes.
     pub local_bytes: u32,
+    /// What each instruction reads and writes.
+    pub registers: Registers,
     pub max_threads: Option<u32>,
     pub required_threads: Option<[u32; 3]>,
 }

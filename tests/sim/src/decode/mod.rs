@@ -2,7 +2,7 @@
 //!
 //! [`translate`] walks the statements, resolves names and writes calls out in line;
 //! [`arithmetic`] (with [`names`]), [`memory`] and [`control`] know the opcodes; [`meet`] finds where divided
-//! warps meet again.
+//! warps meet again, [`uses`] what each instruction reads and writes.
 
 mod arithmetic;
 mod control;
@@ -11,6 +11,7 @@ mod meet;
 mod memory;
 mod names;
 mod translate;
+pub mod uses;
 
 use std::collections::HashMap;
 

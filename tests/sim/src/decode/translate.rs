@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::inst::{Inst, Kernel, Line, NOWHERE, Op, Pred, Row, Special, TRUE, Unary};
 use super::meet::find_meeting_points;
+use super::uses::Registers;
 use super::{DYNAMIC_SHARED, DecodeError, Symbols};
 use crate::ptx::ast::{Function, Instruction, Module, Operand, Space, Statement, Type, Variable};
 
@@ -32,6 +33,7 @@ pub fn decode(
         translator.kernel.constants.push((row, wide, own + at - DYNAMIC_SHARED));
     }
     find_meeting_points(&mut translator.kernel.code);
+    Registers::fill(&mut translator.kernel);
     Ok(translator.kernel)
 }
 
@@ -102,6 +104,7 @@ impl<'a> Translator<'a> {
             param_bytes: offset,
             shared_bytes: 0,
             local_bytes: 0,
+            registers: Registers::default(),
             max_threads: function.max_threads,
             required_threads: function.required_threads,
         };
@@ -161,6 +164,12 @@ impl<'a> Translator<'a> {
                             Type::Pred => Symbol::Predicate(self.new_pred()),
                             kind => Symbol::Register(*kind, self.new_row(kind.bytes() == 8)),
                         };
+                        let known = &mut self.kernel.registers;
+                        match symbol {
+                            Symbol::Predicate(pred) => known.preds.push((pred, name.clone())),
+                            Symbol::Register(_, row) => known.rows.push((row, name.clone())),
+                            _ => {}
+                        }
                         self.bind(name, symbol);
                     }
                 }

@@ -142,7 +142,7 @@ impl Launch<'_> {
         block.shadow.forget_writes();
         let threads = block.threads;
         for warp in &mut block.warps {
-            warp.restart(threads);
+            warp.restart(threads, &self.kernel.registers.initial);
             self.set_specials(warp, threads, linear, index);
         }
         Block {

@@ -2,7 +2,8 @@
 //!
 //! A word's last write and last read are packed into 64 bits each: when (the launch's clock, which
 //! every barrier and fence moves on), which block and thread, whether the access was strong, and
-//! which of the four bytes. After "HiRACE", of many readers only their common warp or block is kept.
+//! which of the four bytes. After "HiRACE", of many readers only their common warp or block is kept;
+//! of readers in several blocks, which blocks those are, in a table of the few pages that have any.
 
 use crate::counts::lanes;
 
@@ -26,6 +27,17 @@ const BLOCK_BITS: u64 = (1 << 21) - 1;
 const MANY_IN_WARP: u64 = 1024;
 const MANY_IN_BLOCK: u64 = 1056;
 
+/// The blocks that read a word with nothing that orders them.
+#[derive(Clone, Copy, Default)]
+struct Readers {
+    /// Bit `b % 64` for block `b`.
+    blocks: u64,
+    /// The earliest of their reads, and the bytes that all of them read: what is not certain to be a
+    /// race is not one.
+    since: u64,
+    mask: u64,
+}
+
 pub struct Shadow {
     written: Vec<u64>,
     /// Whether all was written at once, so that no bit need be looked at.
@@ -34,6 +46,8 @@ pub struct Shadow {
     words: Vec<[u64; 2]>,
     /// The launch that each page of `words` is about.
     launches: Vec<u64>,
+    /// Of pages with a word that several blocks read.
+    readers: Vec<Option<Box<[Readers; PAGE]>>>,
 }
 
 impl Shadow {
@@ -43,6 +57,7 @@ impl Shadow {
             all_written: written,
             words: vec![[0; 2]; bytes.div_ceil(4)],
             launches: vec![0; bytes.div_ceil(4 * PAGE)],
+            readers: vec![None; bytes.div_ceil(4 * PAGE)],
         }
     }
 
@@ -116,11 +131,16 @@ impl Shadow {
             if *read == mine || already_read(*read, mine, who) {
                 continue;
             }
-            *read = if *read == 0 || happened_before(*read, who) {
-                mine
-            } else {
-                together(*read, mine, who)
-            };
+            let earlier = *read;
+            let beside = earlier != 0 && !happened_before(earlier, who);
+            if beside && block_of(earlier) == block_of(mine) {
+                *read = together(earlier, mine, who);
+                continue;
+            }
+            *read = mine;
+            if beside {
+                self.note_readers(word, earlier, mine);
+            }
         }
         None
     }
@@ -145,6 +165,16 @@ impl Shadow {
             if !ordered(*read, mask, who) {
                 return Some(describe(*read, "read"));
             }
+            if let Some(readers) = &mut self.readers[word / PAGE] {
+                let readers = &mut readers[word % PAGE];
+                if let Some(block) = readers.unordered(mask, who) {
+                    return Some(format!("read by several blocks, block {block} among them,"));
+                }
+                if readers.mask & !mask == 0 {
+                    // Whoever is ordered behind this write is so behind the reads before it.
+                    *readers = Readers::default();
+                }
+            }
             let mut mask = mask;
             if (*write >> 16) == (entry(who, 0, 0) >> 16)
                 && thread_of(*write) == u64::from(who.thread)
@@ -163,7 +193,40 @@ impl Shadow {
             self.launches[page] = launch;
             let end = (page * PAGE + PAGE).min(self.words.len());
             self.words[page * PAGE..end].fill([0; 2]);
+            self.readers[page] = None;
         }
+    }
+
+    /// Notes that two blocks read a word side by side.
+    #[cold]
+    fn note_readers(&mut self, word: usize, earlier: u64, mine: u64) {
+        // Strong reads are left out: a strong write may stand beside them.
+        let weak = [earlier, mine].into_iter().filter(|entry| entry >> 4 & 1 == 0);
+        let page =
+            self.readers[word / PAGE].get_or_insert_with(|| Box::new([Readers::default(); PAGE]));
+        let readers = &mut page[word % PAGE];
+        for entry in weak {
+            let first = readers.blocks == 0;
+            readers.since = if first { entry >> 37 } else { readers.since.min(entry >> 37) };
+            readers.mask = if first { entry & 15 } else { readers.mask & entry };
+            readers.blocks |= 1 << (block_of(entry) % 64);
+        }
+    }
+}
+
+impl Readers {
+    /// A block whose read is not ordered before what `who` does now. Of blocks that share a bit, none
+    /// may be.
+    fn unordered(&self, mask: u64, who: &Who) -> Option<u64> {
+        if self.mask & mask == 0 {
+            return None;
+        }
+        let mut ordered = 1u64 << (who.block % 64);
+        for (&block, &until) in who.acquired {
+            ordered |= u64::from(self.since < until) << (block % 64);
+        }
+        let left = self.blocks & !ordered;
+        (left != 0).then(|| u64::from(left.trailing_zeros()))
     }
 }
 
@@ -182,6 +245,11 @@ fn words(at: usize, bytes: usize) -> impl Iterator<Item = (usize, u64)> {
 fn entry(who: &Who, thread: u64, mask: u64) -> u64 {
     let block = u64::from(who.block) & BLOCK_BITS;
     who.clock << 37 | block << 16 | thread << 5 | u64::from(who.strong) << 4 | mask
+}
+
+#[inline(always)]
+fn block_of(entry: u64) -> u64 {
+    entry >> 16 & BLOCK_BITS
 }
 
 #[inline(always)]
@@ -218,11 +286,8 @@ fn already_read(read: u64, mine: u64, who: &Who) -> bool {
         && (who.strong || read & 16 == 0)
 }
 
-/// A read beside another that is not ordered before it.
+/// A read beside another of its block that is not ordered before it.
 fn together(old: u64, mine: u64, who: &Who) -> u64 {
-    if old >> 16 & BLOCK_BITS != u64::from(who.block) & BLOCK_BITS {
-        return mine;
-    }
     let warp = u64::from(who.thread / 32);
     let old_thread = thread_of(old);
     let same_warp =

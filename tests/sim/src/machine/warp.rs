@@ -35,6 +35,8 @@ pub struct Warp {
     pub index: u32,
     pub rows: Rows,
     pub preds: Vec<u32>,
+    /// Lanes of each register and predicate that were written, by their slots.
+    set: Vec<u32>,
     pub pc: u32,
     pub active: u32,
     /// Lanes that have not left the kernel.
@@ -68,9 +70,9 @@ impl Warp {
         }
     }
 
-    /// Sets the warp of a block of `threads` threads to the beginning of the kernel. Registers keep
-    /// what they hold: a kernel reads none that it has not written.
-    pub fn restart(&mut self, threads: u32) {
+    /// Sets the warp of a block of `threads` threads to the beginning of a kernel that finds these
+    /// lanes of its registers set. The others keep what they hold, and a read of them is reported.
+    pub fn restart(&mut self, threads: u32, initial: &[u32]) {
         let lanes = (threads - self.index * 32).min(32);
         let lanes = u32::MAX >> (32 - lanes);
         let mut preds = std::mem::take(&mut self.preds);
@@ -78,10 +80,14 @@ impl Warp {
         preds[usize::from(TRUE)] = u32::MAX;
         let mut local_written = std::mem::take(&mut self.local_written);
         local_written.fill(0);
+        let mut set = std::mem::take(&mut self.set);
+        set.clear();
+        set.extend_from_slice(initial);
         *self = Warp {
             index: self.index,
             rows: std::mem::take(&mut self.rows),
             preds,
+            set,
             active: lanes,
             live: lanes,
             born: lanes,
@@ -149,6 +155,13 @@ pub fn run(
         let inst = &kernel.code[warp.pc as usize];
         let guard = warp.preds[inst.guard as usize];
         let mask = warp.active & if inst.negated { !guard } else { guard };
+        let (pc, lanes_of) = (warp.pc as usize, (warp.active, mask));
+        if let Some((slot, lane)) = kernel.registers.step(pc, inst, lanes_of, &mut warp.set) {
+            warp.pc += 1;
+            let what =
+                format!("reads register {}, which nothing wrote", kernel.registers.name(slot));
+            return Err(Fault::new(Kind::UnwrittenRegister, lane, what));
+        }
         if inst.counted {
             launch.counts.warp_instructions += 1;
             launch.counts.thread_instructions += u64::from(mask.count_ones());

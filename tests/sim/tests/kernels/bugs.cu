@@ -56,6 +56,25 @@ extern "C" __global__ void local_unwritten(int* out, int n) {
     out[threadIdx.x] = a[n]; // BUG local_unwritten
 }
 
+extern "C" __global__ void register_unwritten(float* out, int n) {
+    float sum;
+    asm volatile("{ .reg .f32 t; add.f32 %0, t, t; }" : "=f"(sum)); // BUG register_unwritten
+    out[threadIdx.x] = sum;
+}
+
+// The upper half of the warp never sets its term, copies it and adds the copy.
+extern "C" __global__ void register_of_some_lanes(float* out, int n) {
+    float sum;
+    asm volatile("{ .reg .f32 s, t; .reg .pred p; setp.lt.u32 p, %1, 16; @p mov.f32 s, 0f3F800000;"
+                 " mov.f32 t, s; add.f32 %0, t, t; }" : "=f"(sum) : "r"(threadIdx.x)); // BUG register_of_some_lanes
+    out[threadIdx.x] = sum;
+}
+
+extern "C" __global__ void predicate_unwritten(int* out, int n) {
+    asm volatile("{ .reg .pred p; @p trap; }"); // BUG predicate_unwritten
+    out[threadIdx.x] = n;
+}
+
 extern "C" __global__ void shared_race(float* out, int n) {
     __shared__ float s[64];
     s[threadIdx.x] = 0;
@@ -84,6 +103,31 @@ extern "C" __global__ void shared_overwritten(float* out, int n) {
 
 extern "C" __global__ void blocks_race(int* out, int n) {
     if (threadIdx.x == 0) out[0] = blockIdx.x + 1; // BUG blocks_race
+}
+
+// All blocks read what the last one writes: the last of the readers is the writer itself.
+extern "C" __global__ void many_read_one_writes(int* out, int n) {
+    if (threadIdx.x > 0) return;
+    int seen = out[0];
+    out[1 + blockIdx.x] = seen;
+    if (blockIdx.x == gridDim.x - 1) out[0] = seen + 1; // BUG many_read_one_writes
+}
+
+// The writer waits for one of the readers, and not for the others.
+extern "C" __global__ void writer_waits_for_one_reader(int* out, int n) {
+    if (threadIdx.x > 0) return;
+    int seen = out[0];
+    if (blockIdx.x == 1) {
+        __threadfence();
+        atomicExch(out + 1, 1);
+    }
+    if (blockIdx.x == 2) {
+        while (atomicAdd(out + 1, 0) == 0) __nanosleep(20);
+        __threadfence();
+        out[0] = seen + 1; // BUG writer_waits_for_one_reader
+    } else {
+        out[2 + blockIdx.x] = seen;
+    }
 }
 
 extern "C" __global__ void sum_without_atomics(int* out, int n) {

@@ -191,6 +191,29 @@ extern "C" __global__ void double_buffer(const float* in, float* out, int tiles)
     out[threadIdx.x] = sum;
 }
 
+#endif
+
+// The last of the blocks that have read a value changes it; the next launch reads the new one.
+extern "C" __global__ void last_reader_writes(int* value, unsigned* arrived, int* out) {
+    if (threadIdx.x > 0) return;
+    out[blockIdx.x] = *value;
+    __threadfence();
+    if (atomicAdd(arrived, 1) == gridDim.x - 1) {
+        __threadfence();
+        *value += 1;
+        *arrived = 0;
+    }
+}
+
+// A register that half of the lanes never set is copied by all and used by those that set it.
+extern "C" __global__ void unset_copy(float* out) {
+    float sum = 0;
+    asm volatile("{ .reg .f32 s, t; .reg .pred p; setp.lt.u32 p, %1, 16; @p mov.f32 s, 0f3F800000;"
+                 " mov.f32 t, s; @p add.f32 %0, t, t; }" : "+f"(sum) : "r"(threadIdx.x));
+    out[threadIdx.x] = sum;
+}
+
+#if __CUDA_ARCH__ >= 800
 // One 16 x 8 x 8 product in TF32, its operands brought by cp.async.
 extern "C" __global__ void tensor(const float* a, const float* b, float* c) {
     __shared__ __align__(16) float as[16 * 8];
