@@ -151,13 +151,14 @@ const LINES_AN_OUTER_TILE: usize = 5;
 /// Repeats an expression for `$m` from 0 to `$count` (10 at most), each time with a constant.
 ///
 /// A loop with a large body is not unrolled, and one index that is not a constant keeps the whole
-/// array in memory instead of registers.
+/// array in memory instead of registers. The conditions are `const`, so that rustc hands LLVM only the
+/// repeats that a tile has, and not a hundred for each: those were half of all the code that it got.
 macro_rules! for_each_index {
-    ($m:ident < $count:ident, $body:expr) => {
-        for_each_index!(@ $m $count $body, 0 1 2 3 4 5 6 7 8 9)
+    ($m:ident < $count:path, $body:expr) => {
+        for_each_index!(@ $m, $count, $body, 0 1 2 3 4 5 6 7 8 9)
     };
-    (@ $m:ident $count:ident $body:expr, $($index:literal)*) => {
-        $(if $index < $count {
+    (@ $m:ident, $count:path, $body:expr, $($index:literal)*) => {
+        $(if const { $index < $count } {
             let $m = $index;
             $body;
         })*
@@ -365,12 +366,11 @@ impl<const M: usize, const N: usize, X: Operand, A: Ahead, E: DotEpilogue> Kerne
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let parts = L::PARTS;
         for tile in 0..self.count {
             self.ahead.ask(LINES_A_DOT_TILE);
             let b = self.b + tile * M;
             let mut sums = [[lanes.splat(0.0); N]; M];
-            for_each_index!(part < parts, {
+            for_each_index!(part < L::PARTS, {
                 let tile = self.part(lanes, b, part);
                 for_each_index!(m < M, {
                     for_each_index!(n < N, lanes.put_part(tile[m][n], part, &mut sums[m][n]));
