@@ -1,0 +1,260 @@
+//! What the kernels cost, as the simulated device counts it: instructions a multiply-add, bank
+//! conflicts, memory sectors beside the fewest that could do. The figures never vary, so one that
+//! grows is a change of the code, and is either mended or written down here with its reason.
+//!
+//! A child process runs the kernels, because the counts of a process are written at its end.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use bytemuck::Zeroable;
+use common::cuda::{Gpu, buffer, gpu, tiles, zeros};
+use common::cuda_search::on_simulated_device;
+use warpsweep::engine::cuda::launch::Buffer;
+use warpsweep::engine::cuda::launch::gather::{self, Gather};
+use warpsweep::engine::cuda::launch::gemm::{Gemm, GemmProblem, Grouped, Product, Step};
+use warpsweep::engine::cuda::launch::sgd::{self, Sgd, SgdTensor};
+use warpsweep::engine::cuda::launch::softmax_xent::{self, SoftmaxXent};
+use warpsweep::engine::cuda::launch::trial::{Clock, Data, Plan, Samples};
+use warpsweep::engine::cuda::tiles::{Precision, Tile};
+
+/// Names the precision whose kernels the child runs.
+const WORK: &str = "WARPSWEEP_TEST_COUNTS";
+const PRODUCTS: [Product; 3] = [Product::Forward, Product::WeightGradient, Product::InputGradient];
+/// The length of every product's sums.
+const K: usize = 256;
+const INPUTS: usize = 784;
+const CLASSES: usize = 10;
+const ROWS: usize = 64;
+const WEIGHTS: usize = INPUTS * 12;
+
+/// The counts of one kernel.
+type Counts = BTreeMap<String, u64>;
+
+/// Runs the kernels of a precision in a child; counts by kernel.
+fn counted(precision: Precision) -> BTreeMap<String, Counts> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("counts.json");
+    let tests = std::env::current_exe().expect("the path of these tests");
+    let mut child = Command::new(tests);
+    child.args(["--exact", "the_work_that_is_counted", "--nocapture"]);
+    let output = child.env(WORK, precision.name()).env("CUDA_SIM_COUNTS", &path).output();
+    let output = output.expect("a child");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    read(&path)
+}
+
+fn read(path: &Path) -> BTreeMap<String, Counts> {
+    let text = std::fs::read_to_string(path).expect("the counts");
+    serde_json::from_str(&text).expect("counts as JSON")
+}
+
+#[test]
+fn the_work_that_is_counted() {
+    let Some(name) = std::env::var_os(WORK) else { return };
+    let gpu = gpu().expect("the simulated device");
+    let precision = Precision::ALL.into_iter().find(|p| *p.name() == name).expect("a precision");
+    products(&gpu, precision);
+    if precision == Precision::Fp32 {
+        others(&gpu);
+    }
+    gpu.stream.synchronize().expect("kernels that run");
+}
+
+/// One full tile of every product in every configuration, all rows beginning at a sector.
+fn products(gpu: &Gpu, precision: Precision) {
+    let module = gpu.compiler.kernels(&gpu.device, precision.program()).expect("a module");
+    let gemm = Gemm::new(module).expect("the kernels");
+    for (product, tile) in PRODUCTS.into_iter().flat_map(|p| Tile::ALL.map(|tile| (p, tile))) {
+        let (m, n) = (tile.m as usize, tile.n as usize);
+        let [a, b, c] = [m * K, K * n, m * n].map(|floats| zeros::<f32>(gpu, floats));
+        let (lda, ldb) = match product {
+            Product::Forward => (K, n),
+            Product::WeightGradient => (m, n),
+            Product::InputGradient => (K, K),
+        };
+        let problem = GemmProblem {
+            a: a.address(),
+            b: b.address(),
+            c: c.address(),
+            m: tile.m,
+            n: tile.n,
+            k: K as u32,
+            lda: lda as u32,
+            ldb: ldb as u32,
+            ldc: tile.n,
+            ..GemmProblem::default()
+        };
+        let grouped = Grouped::with_tiles(&gemm, &gpu.stream, product, &[problem], |_| tile);
+        grouped.expect("tables").launch(&gpu.stream).expect("a launch");
+        gpu.stream.synchronize().expect("a kernel that runs");
+    }
+}
+
+/// A step of softmax regression in the other kernels: 64 samples of 784 pixels, 10 classes.
+fn others(gpu: &Gpu) {
+    let load = |name: &str| gpu.compiler.kernels(&gpu.device, name).expect("a module");
+    let bytes = |count: usize| buffer(gpu, &vec![1u8; count]);
+    let floats = |count: usize| zeros::<f32>(gpu, count);
+    let (pixels, labels) = (bytes(ROWS * INPUTS), bytes(ROWS));
+    let [inputs, logits, delta, losses] = [ROWS * INPUTS, ROWS * 12, ROWS * 12, ROWS].map(floats);
+    let batch_labels = zeros::<u32>(gpu, ROWS);
+    let part =
+        Samples { pixels: pixels.address(), labels: labels.address(), count: ROWS as u32, pad: 0 };
+    let data =
+        Data { training: part, validation: part, inputs: INPUTS as u32, classes: CLASSES as u32 };
+    let plan = Plan {
+        inputs: inputs.address(),
+        labels: batch_labels.address(),
+        logits: logits.address(),
+        delta: delta.address(),
+        losses: losses.address(),
+        input_stride: INPUTS as u32,
+        class_stride: 12,
+        shuffled: 1,
+        momentum: 0.9,
+        ..Plan::zeroed()
+    };
+    let step = Step { rows: ROWS as u32, training: 1, before: 0 };
+    let clock = Clock { step, learning: step, learning_rate: 0.1, ..Clock::zeroed() };
+    let (plans, clocks, data) = (buffer(gpu, &[plan]), buffer(gpu, &[clock]), buffer(gpu, &[data]));
+    let stream = &gpu.stream;
+    let work = |count, size| buffer(gpu, &tiles(0, count, size));
+    let launched = "a launch";
+    Gather::new(&load("gather.cu"))
+        .expect("the kernel")
+        .launch(stream, &plans, &clocks, &work(ROWS, gather::ROWS), &data)
+        .expect(launched);
+    SoftmaxXent::new(&load("softmax_xent.cu"))
+        .expect("the kernel")
+        .launch(stream, &plans, &clocks, &work(ROWS, softmax_xent::ROWS), &data)
+        .expect(launched);
+    let [values, velocity, gradient]: [Buffer<f32>; 3] = [WEIGHTS; 3].map(floats);
+    let tensor = SgdTensor {
+        values: values.address(),
+        velocity: velocity.address(),
+        gradient: gradient.address(),
+        count: WEIGHTS as u32,
+        ..SgdTensor::zeroed()
+    };
+    Sgd::new(&load("sgd.cu"))
+        .expect("the kernel")
+        .launch(stream, &plans, &clocks, &buffer(gpu, &[tensor]), &work(WEIGHTS, sgd::VALUES))
+        .expect(launched);
+    stream.synchronize().expect("kernels that run");
+}
+
+/// Bounds of a tile's three products, in their order.
+struct Bounds {
+    tile: &'static str,
+    /// Instructions of threads, a multiply-add.
+    instructions: [f64; 3],
+    /// Percent of the passes over the banks that are conflicts.
+    conflicts: [f64; 3],
+    /// Sectors of global memory, tables included.
+    sectors: [u64; 3],
+}
+
+const fn bounds(
+    tile: &'static str,
+    instructions: [f64; 3],
+    conflicts: [f64; 3],
+    sectors: [u64; 3],
+) -> Bounds {
+    Bounds { tile, instructions, conflicts, sectors }
+}
+
+fn check(precision: Precision, multiply_adds: &str, all: &[Bounds; 6]) {
+    if !on_simulated_device() {
+        return;
+    }
+    let counts = counted(precision);
+    let mut over = Vec::new();
+    for (tile, bounds) in Tile::ALL.iter().zip(all) {
+        let (m, n) = (tile.m as usize, tile.n as usize);
+        assert_eq!(bounds.tile, format!("{m}x{n}"));
+        for (i, product) in ["forward", "weight_gradient", "input_gradient"].iter().enumerate() {
+            let name = format!("{product}_{m}x{n}");
+            let kernel = &counts[&name];
+            let place = format!("{precision:?} {name}");
+            assert_eq!(kernel[multiply_adds], (m * n * K) as u64, "multiply-adds of {place}");
+            assert_eq!(kernel["local_requests"], 0, "local memory: {place}");
+            let share = |part: &str, whole: &str| kernel[part] as f64 / kernel[whole] as f64;
+            let instructions = share("thread_instructions", multiply_adds);
+            let conflicts = 100.0 * share("bank_conflicts", "shared_transactions");
+            let floor = ((m * K + K * n + m * n) / 8) as u64;
+            let sectors = kernel["global_sectors"];
+            let line = format!(
+                "{place}: {instructions:.3} instructions a multiply-add, {conflicts:.2} % conflicts, \
+                 {sectors} sectors where {floor} do"
+            );
+            println!("{line}");
+            let fits = instructions <= bounds.instructions[i]
+                && conflicts <= bounds.conflicts[i]
+                && sectors <= bounds.sectors[i];
+            if !fits {
+                over.push(line);
+            }
+        }
+    }
+    assert!(over.is_empty(), "beyond their bounds:\n{}", over.join("\n"));
+}
+
+#[test]
+fn products_in_float32_cost_what_their_file_says() {
+    check(
+        Precision::Fp32,
+        "fmas",
+        &[
+            bounds("128x128", [1.40, 1.24, 1.40], [0.3, 0.3, 0.3], [11352, 10712, 10968]),
+            bounds("64x64", [1.50, 1.36, 1.43], [0.4, 0.4, 0.1], [4908, 4748, 4812]),
+            bounds("32x32", [1.71, 1.60, 1.62], [1.3, 1.3, 0.1], [2284, 2244, 2260]),
+            bounds("64x16", [1.79, 1.67, 1.76], [1.2, 4.3, 3.2], [2796, 2756, 2772]),
+            bounds("16x64", [1.78, 1.69, 1.79], [1.2, 1.2, 0.1], [2796, 2756, 2772]),
+            bounds("16x16", [3.18, 3.01, 2.93], [4.8, 7.7, 3.3], [1160, 1150, 1154]),
+        ],
+    );
+}
+
+#[test]
+fn products_in_tf32_cost_what_their_file_says() {
+    check(
+        Precision::Tf32,
+        "matrix_fmas",
+        &[
+            bounds("128x128", [0.53, 0.55, 0.40], [0.2, 0.2, 0.2], [11352, 10712, 10968]),
+            bounds("64x64", [0.61, 0.58, 0.57], [0.3, 0.3, 0.3], [4908, 4748, 4812]),
+            bounds("32x32", [0.85, 0.70, 0.78], [0.1, 0.1, 0.1], [2284, 2244, 2260]),
+            bounds("64x16", [0.89, 0.99, 0.95], [14.3, 14.3, 7.7], [2796, 2756, 2772]),
+            bounds("16x64", [1.07, 1.00, 1.03], [0.1, 7.7, 0.1], [2796, 2756, 2772]),
+            bounds("16x16", [2.60, 2.27, 2.20], [23.1, 33.4, 9.1], [1160, 1150, 1154]),
+        ],
+    );
+}
+
+#[test]
+fn the_other_kernels_touch_little_more_memory_than_they_must() {
+    if !on_simulated_device() {
+        return;
+    }
+    let counts = counted(Precision::Fp32);
+    let floors = [
+        // Bytes in, floats out.
+        ("gather", ROWS * INPUTS * 5 / 32, 1.22),
+        // Weight, velocity and gradient in, the first two out. Much for its tables: they are read again
+        // in each round, since a store might change them.
+        ("sgd", WEIGHTS * 20 / 32, 1.69),
+        // Logits in, their gradient out, a loss a row: rows of ten floats, a few at a time.
+        ("softmax_xent", ROWS * (8 * CLASSES + 4) / 32, 5.34),
+    ];
+    for (name, floor, allowed) in floors {
+        let kernel = &counts[name];
+        let ratio = kernel["global_sectors"] as f64 / floor as f64;
+        println!("{name}: {} sectors, {floor} do, {ratio:.2} x", kernel["global_sectors"]);
+        assert!(ratio <= allowed, "{name} touches {ratio:.2} x the sectors that it must");
+        assert_eq!((kernel["bank_conflicts"], kernel["local_requests"]), (0, 0), "{name}");
+    }
+}
