@@ -195,3 +195,49 @@ fn a_gpu_before_tensor_cores_of_tf32_refuses_it() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("tf32") && said.contains("8.0") && said.contains("simulated"), "{said}");
 }
+
+#[test]
+fn a_path_is_asked_for_on_gpus_alone() {
+    let home = Home::new();
+    for kernel in ["fused", "layered"] {
+        let asked = ["train", "--device", "cpu", "--kernel", kernel, "--data", "synthetic"];
+        let output = without_cuda(&home, &asked);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("--kernel") && said.lines().count() == 1, "{said}");
+    }
+}
+
+#[test]
+fn the_path_is_in_every_output_and_never_another_than_was_asked_for() {
+    let (Some(_), home) = (gpu(), Home::new()) else { return };
+    let data = home.write_data("data", 60, 20, 4);
+    let train = |more: &[&str]| {
+        let own = ["train", "--device", "cuda:0", "--data", data.to_str().unwrap()];
+        [&own[..], &SMALL, more].concat().into_iter().map(str::to_owned).collect::<Vec<String>>()
+    };
+    let values = ["auto", "fused", "layered"].map(|kernel| {
+        let arguments = train(&["--kernel", kernel]);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let summary = json_lines(&on_a_gpu(&home, &arguments)).pop().unwrap();
+        assert_eq!(summary["kernel"], kernel);
+        assert!(summary["device"].as_str().unwrap().contains(&format!("kernel {kernel}")));
+        summary["value"].as_f64().unwrap()
+    });
+    assert_eq!(values[0], values[1]);
+    for (more, next) in [
+        (["--kernel", "fused", "--precision", "tf32"], "--precision fp32"),
+        (["--kernel", "fused", "--param", "layers=3"], "--kernel auto"),
+    ] {
+        let arguments = train(&more);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut command = home.warpsweep(&arguments);
+        if let Some(nvrtc) = std::env::var_os("WARPSWEEP_NVRTC") {
+            command.env("WARPSWEEP_NVRTC", nvrtc);
+        }
+        let output = command.output().expect("the program starts");
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(next), "{said}");
+    }
+}
