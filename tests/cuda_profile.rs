@@ -81,6 +81,26 @@ fn a_simulated_device_is_profiled_in_counts_that_are_those_of_the_device() {
 }
 
 #[test]
+fn a_fused_kernel_is_one_row_with_all_the_products_of_its_trials() {
+    if !on_simulated_device() {
+        return;
+    }
+    let home = Home::new();
+    home.write_data("data", 60, 20, 4);
+    let fixed = ["profile", "--data", "data", "--validation", "holdout:20", "--trials", "3"];
+    let more = ["--device", "cuda", "--kernel", "fused", "--epochs", "2", "--format", "json"];
+    let output = run(&home, &[&fixed[..], &more].concat(), &[]);
+    let profile = json_lines(&output).remove(0);
+    let rows = rows(&profile);
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    let fused = row(&rows, "fused_softmax");
+    // Three trials, two epochs: 40 samples forward and back and 20 scored, through 16 x 10.
+    assert_eq!(fused["flop"], 6.0 * (60.0 + 40.0) * 2.0 * 160.0);
+    assert_eq!(profile["trial_epochs"], 6);
+    assert!(profile["notes"].to_string().contains("--kernel layered"), "{profile}");
+}
+
+#[test]
 fn the_table_of_a_simulated_device_shows_instructions_and_no_milliseconds() {
     if !on_simulated_device() {
         return;

@@ -296,7 +296,15 @@ impl Session<'_> {
                 100.0 * profile.had_processor()
             ));
         }
-        notes.extend(profile.ticks.and_then(|ticks| gaps(&ticks, profile.unit)));
+        let fused = self.chosen.kernel == Some(Choice::Fused.name());
+        notes.extend(profile.ticks.filter(|_| !fused).and_then(|ticks| gaps(&ticks, profile.unit)));
+        if fused {
+            notes.push(
+                "fused: a launch trains whole epochs of many trials, so its time has their waiting for \
+                 the host in it; --kernel layered shows the operations apart"
+                    .to_owned(),
+            );
+        }
         if let Some(ceilings) = &profile.ceilings {
             notes.push(format!(
                 "roofs, measured before the run: {:.1} GFLOP/s of arithmetic, {:.1} GB/s copied through \

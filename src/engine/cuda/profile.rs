@@ -185,13 +185,21 @@ impl<'r> Tally<'r> {
                 calls: facts.launches as f64 * scale,
                 timed: facts.launches,
                 seconds: seconds * scale,
-                work: works.get(&name).copied().unwrap_or_default(),
+                work: works.get(family(&name)).copied().unwrap_or_default(),
             };
             records
                 .charge(Place { phase: None, operation: name.clone().into(), layer: None }, spent);
             records.add_kernel(name, facts);
         }
     }
+}
+
+/// All of a trial's epoch is in one fused kernel, whichever it is.
+const FUSED: &str = "fused";
+
+/// The name under which the work of a kernel stands.
+fn family(kernel: &str) -> &str {
+    if kernel.starts_with(FUSED) { FUSED } else { kernel }
 }
 
 /// What the driver says of a kernel, and what keeps a multiprocessor from holding more of its blocks.
@@ -248,5 +256,8 @@ fn works_of(trial: &Trial, layout: &Layout, split: &Split) -> Vec<(String, Work)
         let bytes = 4 * (steps * each * weights + training * outputs);
         works.push(("sgd".to_owned(), Work::moving(bytes)));
     }
+    // All products, but of what they move only the pixels: the rest stays on the multiprocessor.
+    let flops = works.iter().map(|(_, work)| work.flops).sum();
+    works.push((FUSED.to_owned(), Work { flops, bytes: (all * inputs) as f64 }));
     works
 }
