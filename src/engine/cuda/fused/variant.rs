@@ -213,7 +213,10 @@ mod tests {
             assert_eq!(chosen(Choice::Auto, &small, precision), Some(None));
             let error =
                 Choice::Fused.variant(&small, 3, precision, HOPPER).unwrap_err().to_string();
-            assert!(error.contains(precision.name()) && error.contains("layered"), "{error}");
+            assert!(
+                error.contains(precision.name()) && error.contains("layer by layer"),
+                "{error}"
+            );
         }
     }
 
