@@ -182,13 +182,28 @@ pub fn runs(total: usize, most: usize) -> [(usize, usize, usize); 2] {
     [(0, short + 1, longer), (longer * (short + 1), short, pieces - longer)]
 }
 
-/// Cuts each sixteen of `0..total` as [`cut`] does: no range crosses from one block into the next.
+/// Cuts `0..total` into ranges of `most` and less, none of which crosses from one block of sixteen into
+/// the next: powers of two, or else of nearly equal length.
 #[inline(always)]
 pub fn cut_in_blocks(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..total).step_by(LANES).flat_map(move |block| {
-        let ranges = cut(LANES.min(total - block), most);
-        ranges.map(move |(start, length)| (block + start, length))
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let left = (LANES - at % LANES).min(total - at);
+        let size = match left {
+            0 => return None,
+            _ if most.is_power_of_two() => most.min(1 << left.ilog2()),
+            _ => left.div_ceil(left.div_ceil(most)),
+        };
+        at += size;
+        Some((at - size, size))
     })
+}
+
+/// Whether [`cut_in_blocks`] makes ranges of this size: tiles of others are not compiled, for tiles are
+/// most of the time that this crate takes to build. Nine and ten are classes.
+#[inline(always)]
+pub fn occurs(size: usize, most: usize) -> bool {
+    size > 8 || !most.is_power_of_two() || size.is_power_of_two()
 }
 
 /// Calls `$tile` as a kernel with the values of `$size` as its constants; of each `$m` the `$n`.
@@ -355,7 +370,7 @@ struct DotTile<'a, const M: usize, const N: usize, X, A, E> {
 impl DotTile<'_, 0, 0, (), (), ()> {
     #[inline(always)]
     fn fits<L: Lanes>(m: usize, n: usize) -> bool {
-        (m <= L::DOT.0 && n <= L::DOT.1) || (L::DOT.1 == 8 && n > 8)
+        ((m <= L::DOT.0 && n <= L::DOT.1) || (L::DOT.1 == 8 && n > 8)) && occurs(n, L::DOT.1)
     }
 }
 
@@ -503,7 +518,7 @@ struct OuterTile<'a, const M: usize, const N: usize, B, A, E> {
 impl OuterTile<'_, 0, 0, (), (), ()> {
     #[inline(always)]
     fn fits<L: Lanes>(m: usize, n: usize) -> bool {
-        m * n <= L::OUTER.0 * L::OUTER.1 && n <= L::OUTER.1
+        m * n <= L::OUTER.0 * L::OUTER.1 && n <= L::OUTER.1 && occurs(m, L::OUTER.0)
     }
 }
 
@@ -536,6 +551,25 @@ impl<const M: usize, const N: usize, B: Operand, A: Ahead, E: OuterEpilogue> Ker
                 add_round(lanes, &mut sums, left, right);
             }
             epilogue.finish(lanes, row, column, sums);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_follow_each_other_stay_in_their_block_and_have_sizes_that_are_compiled() {
+        for (total, most) in (0..50).flat_map(|total| [2, 6, 8, 10].map(|most| (total, most))) {
+            let mut end = 0;
+            for (start, size) in cut_in_blocks(total, most) {
+                assert!(start == end && (1..=most).contains(&size), "{start} {size} of {most}");
+                assert_eq!(start / LANES, (start + size - 1) / LANES, "{start} {size}");
+                assert!(occurs(size, most) || most == 10, "{size} of {most}");
+                end = start + size;
+            }
+            assert_eq!(end, total);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::lanes::{Block, Kernel, LANES, Lanes, Walk};
 use super::products::{
     Ahead, LINES_A_DOT_TILE, Matrix, Operand, Outer, add_round, call_tile, cut, cut_in_blocks,
-    for_each_index, load,
+    for_each_index, load, occurs,
 };
 
 /// What becomes of the sums of a product that is made in strips, one by one.
@@ -113,7 +113,7 @@ struct StripTile<'a, const M: usize, const N: usize, B, T> {
 impl StripTile<'_, 0, 0, (), ()> {
     #[inline(always)]
     fn fits<L: Lanes>(m: usize, n: usize) -> bool {
-        m <= L::OUTER.0 && n <= L::OUTER.1
+        m <= L::OUTER.0 && n <= L::OUTER.1 && occurs(m, L::OUTER.0)
     }
 }
 
@@ -190,7 +190,7 @@ struct WideTile<const M: usize, const N: usize, W, T> {
 impl WideTile<0, 0, (), ()> {
     #[inline(always)]
     fn fits<L: Lanes>(m: usize, n: usize) -> bool {
-        m * n <= L::OUTER.0 * L::OUTER.1 && n <= L::OUTER.1
+        m * n <= L::OUTER.0 * L::OUTER.1 && n <= L::OUTER.1 && occurs(m, L::OUTER.0)
     }
 }
 
