@@ -198,7 +198,7 @@ impl Kernel {
         let data = upload(cuda, &[data])?;
         let kernel = Gather::new(&cuda.compiler.kernels(cuda.stream.device(), "gather.cu")?)?;
         let check = move || {
-            let _labels = &labels;
+            let _kept = (&labels, &out_labels);
             let got = out.download()?;
             let wrong = sampled(trials * rows * inputs).find_map(|place| {
                 let (row, input) = (place / inputs, place % inputs);
