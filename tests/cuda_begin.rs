@@ -124,7 +124,7 @@ impl Bench {
         };
         let losses: Vec<f32> = (0..step.rows).map(loss).collect();
         let labels: Vec<u32> = (0..step.rows).map(|row| (row % 10) as u32).collect();
-        let wrong = |row: usize| (row + salt) % 3 == 0;
+        let wrong = |row: usize| (row + salt).is_multiple_of(3);
         let predicted = labels.iter().enumerate().map(|(row, label)| label + u32::from(wrong(row)));
         let predicted: Vec<u32> = predicted.collect();
         self.losses[trial].upload(0, &losses).expect("an upload");
