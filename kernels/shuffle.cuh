@@ -13,6 +13,7 @@
 __device__ inline void shuffle_keys(unsigned long long seed, unsigned int trial, unsigned int epoch,
                                     unsigned int *keys)
 {
+#pragma unroll 1  // both at once take two registers more than begin has
     for (unsigned int half = 0; half < 2; half++) {
         const uint4 words = philox_block(seed, trial, SHUFFLE_PURPOSE, 2ull * epoch + half);
         keys[4 * half] = words.x;
