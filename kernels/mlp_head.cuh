@@ -114,7 +114,7 @@ template <class M> struct MlpHead {
     __device__ void partial_logits(float *parts) const
     {
         const unsigned int sample = threadIdx.x / LANES, lane = threadIdx.x % LANES;
-        float sums[MLP_CLASSES];
+        float sums[MLP_CLASSES] = {};
 #pragma unroll 1
         for (int turn = 0; turn < M::TILES / M::HALVES; turn++) {
             const unsigned int first = 16 * (lane / TILE_LANES * (M::TILES / M::HALVES) + turn) + lane % TILE_LANES;
