@@ -5,6 +5,7 @@ mod show;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use clap::ValueEnum;
 
@@ -398,7 +399,7 @@ fn conditions(settings: &Settings, bench: &Bench) -> Result<Conditions> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     Ok(Conditions {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        date: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         command: words.join(" "),
         machine,
         device: engine.map(|engine| engine.device()).unwrap_or_else(|reason| reason),

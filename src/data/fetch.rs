@@ -10,9 +10,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use md5::{Digest, Md5};
-
-use super::files::{FILES, Published, hex, locate};
+use super::files::{FILES, Published, locate};
 
 /// How long a name or a connection may take: a machine without a network must know soon.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -73,17 +71,17 @@ fn fetch_file(
     fs::create_dir_all(folder).map_err(|error| failed_to_write(folder, &error))?;
     let path = &folder.join(name);
     let (aside, mut file) = Aside::create(path).map_err(|e| failed_to_write(path, &e))?;
-    let mut hasher = Md5::new();
+    let mut hasher = md5::Context::new();
     let mut buffer = vec![0; 1 << 16];
     loop {
         let n = body.read(&mut buffer).map_err(|error| network(error.to_string()))?;
         if n == 0 {
             break;
         }
-        hasher.update(&buffer[..n]);
+        hasher.consume(&buffer[..n]);
         file.write_all(&buffer[..n]).map_err(|error| failed_to_write(path, &error))?;
     }
-    let found = hex(&hasher.finalize());
+    let found = format!("{:x}", hasher.finalize());
     if found != md5 {
         return Err(Failure::Sum { url: url.to_string(), found, expected: md5.to_string() });
     }

@@ -3,8 +3,6 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use md5::{Digest, Md5};
-
 use super::idx::{CLASSES, IdxFile, Kind};
 use super::{Dataset, Pixels, Samples};
 use crate::error::{Error, Result};
@@ -185,17 +183,12 @@ fn check_sizes(train: &IdxFile, test: &IdxFile) -> Result<()> {
 pub fn md5_of(path: &Path) -> Result<String> {
     let reading = |error| Error::reading(path, &error);
     let mut file = std::fs::File::open(path).map_err(reading)?;
-    let mut hasher = Md5::new();
+    let mut hasher = md5::Context::new();
     let mut buffer = vec![0; 1 << 17];
     loop {
         match std::io::Read::read(&mut file, &mut buffer).map_err(reading)? {
-            0 => return Ok(hex(&hasher.finalize())),
-            n => hasher.update(&buffer[..n]),
+            0 => return Ok(format!("{:x}", hasher.finalize())),
+            n => hasher.consume(&buffer[..n]),
         }
     }
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

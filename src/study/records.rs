@@ -2,6 +2,7 @@
 //! write them: compact, and ASCII only.
 
 use std::io;
+use std::time::SystemTime;
 
 use serde::Serialize;
 use serde_json::ser::Formatter;
@@ -144,7 +145,8 @@ pub fn number(value: f64) -> Json {
 
 /// This instant as Optuna writes it: UTC, microseconds, `+00:00`.
 pub fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
+    let zulu = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+    zulu.replace('Z', "+00:00")
 }
 
 /// Compact JSON with every character outside printable ASCII escaped.

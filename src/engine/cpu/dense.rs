@@ -248,9 +248,9 @@ impl DotEpilogue for PutBy<'_> {
     ) {
         let kept = bytemuck::cast_slice_mut::<_, L::Kept>(self.sums);
         let rows = &mut kept[o * LANES..][..N * LANES];
-        for_each_index!(n < N, {
+        for_each_index!(n < N, 10, {
             let row = &mut rows[n * LANES + b - self.first..][..M];
-            for_each_index!(m < M, lanes.keep(sums[m][n], &mut row[m]));
+            for_each_index!(m < M, 2, lanes.keep(sums[m][n], &mut row[m]));
         });
     }
 }

@@ -148,18 +148,23 @@ pub trait Ahead {
 pub const LINES_A_DOT_TILE: usize = 14;
 const LINES_AN_OUTER_TILE: usize = 5;
 
-/// Repeats an expression for `$m` from 0 to `$count` (10 at most), each time with a constant.
+/// Repeats an expression for `$i` from 0 to `$count`, each time with a constant, where the count is known
+/// to be 2, 3, 4 or 10 at most.
 ///
 /// A loop with a large body is not unrolled, and one index that is not a constant keeps the whole
 /// array in memory instead of registers. The conditions are `const`, so that rustc hands LLVM only the
-/// repeats that a tile has, and not a hundred for each: those were half of all the code that it got.
+/// repeats that a tile has. A branch is left of each of the others, which is why the most is told.
 macro_rules! for_each_index {
-    ($m:ident < $count:path, $body:expr) => {
-        for_each_index!(@ $m, $count, $body, 0 1 2 3 4 5 6 7 8 9)
+    ($i:ident < $count:path, 2, $body:expr) => { for_each_index!(@ $i, $count, $body, 0 1) };
+    ($i:ident < $count:path, 3, $body:expr) => { for_each_index!(@ $i, $count, $body, 0 1 2) };
+    ($i:ident < $count:path, 4, $body:expr) => { for_each_index!(@ $i, $count, $body, 0 1 2 3) };
+    ($i:ident < $count:path, 10, $body:expr) => {
+        for_each_index!(@ $i, $count, $body, 0 1 2 3 4 5 6 7 8 9)
     };
-    (@ $m:ident, $count:path, $body:expr, $($index:literal)*) => {
+    (@ $i:ident, $count:path, $body:expr, $($index:literal)*) => {
+        const { assert!($count <= [$($index),*].len()) };
         $(if const { $index < $count } {
-            let $m = $index;
+            let $i = $index;
             $body;
         })*
     };
@@ -202,7 +207,7 @@ pub fn cut_in_blocks(total: usize, most: usize) -> impl Iterator<Item = (usize, 
 /// Whether [`cut_in_blocks`] makes ranges of this size: tiles of others are not compiled, for tiles are
 /// most of the time that this crate takes to build. Nine and ten are classes.
 #[inline(always)]
-pub fn occurs(size: usize, most: usize) -> bool {
+pub const fn occurs(size: usize, most: usize) -> bool {
     size > 8 || !most.is_power_of_two() || size.is_power_of_two()
 }
 
@@ -210,8 +215,9 @@ pub fn occurs(size: usize, most: usize) -> bool {
 macro_rules! call_tile {
     ($lanes:expr, $size:expr, $tile:ident $types:tt $fields:tt, $($m:literal: $($n:literal)*;)*) => {
         match $size {
-            // A tile that this instruction set has no registers for is not compiled.
-            $($(($m, $n) if $tile::fits::<L>($m, $n) => {
+            // A tile that this instruction set has no registers for is not compiled: `const` keeps rustc
+            // from handing it to LLVM, which would optimise it before it finds that nobody calls it.
+            $($(($m, $n) if const { $tile::fits::<L>($m, $n) } => {
                 $lanes.call(call_tile!(@make $tile $m $n $types $fields))
             })*)*
             other => unreachable!("no tile of shape {other:?}"),
@@ -369,7 +375,7 @@ struct DotTile<'a, const M: usize, const N: usize, X, A, E> {
 
 impl DotTile<'_, 0, 0, (), (), ()> {
     #[inline(always)]
-    fn fits<L: Lanes>(m: usize, n: usize) -> bool {
+    const fn fits<L: Lanes>(m: usize, n: usize) -> bool {
         ((m <= L::DOT.0 && n <= L::DOT.1) || (L::DOT.1 == 8 && n > 8)) && occurs(n, L::DOT.1)
     }
 }
@@ -385,11 +391,13 @@ impl<const M: usize, const N: usize, X: Operand, A: Ahead, E: DotEpilogue> Kerne
             self.ahead.ask(LINES_A_DOT_TILE);
             let b = self.b + tile * M;
             let mut sums = [[lanes.splat(0.0); N]; M];
-            for_each_index!(part < L::PARTS, {
+            for_each_index!(part < L::PARTS, 4, {
                 let tile = self.part(lanes, b, part);
-                for_each_index!(m < M, {
-                    for_each_index!(n < N, lanes.put_part(tile[m][n], part, &mut sums[m][n]));
-                });
+                for m in 0..M {
+                    for n in 0..N {
+                        lanes.put_part(tile[m][n], part, &mut sums[m][n]);
+                    }
+                }
             });
             self.epilogue.finish(lanes, b, self.o, sums);
         }
@@ -517,7 +525,7 @@ struct OuterTile<'a, const M: usize, const N: usize, B, A, E> {
 
 impl OuterTile<'_, 0, 0, (), (), ()> {
     #[inline(always)]
-    fn fits<L: Lanes>(m: usize, n: usize) -> bool {
+    const fn fits<L: Lanes>(m: usize, n: usize) -> bool {
         m * n <= L::OUTER.0 * L::OUTER.1 && n <= L::OUTER.1 && occurs(m, L::OUTER.0)
     }
 }

@@ -54,19 +54,19 @@ impl OuterEpilogue for Update<'_> {
         gradients: [[L::F; N]; M],
     ) {
         let rule = self.rule;
-        for_each_index!(n < N, {
+        for_each_index!(n < N, 3, {
             let first = (column + n) * self.stride + row;
             let weight = &mut self.weight[first..][..M];
             if rule.momentum > 0.0 {
                 let velocity = &mut self.velocity[first..][..M];
-                for_each_index!(m < M, {
+                for_each_index!(m < M, 10, {
                     let w = lanes.load(&weight[m]);
                     let g = rule.decayed(lanes, w, gradients[m][n]);
                     let g = rule.with_momentum(lanes, g, &mut velocity[m]);
                     rule.descend(lanes, w, g, &mut weight[m]);
                 });
             } else {
-                for_each_index!(m < M, {
+                for_each_index!(m < M, 10, {
                     let w = lanes.load(&weight[m]);
                     let g = rule.decayed(lanes, w, gradients[m][n]);
                     rule.descend(lanes, w, g, &mut weight[m]);

@@ -48,9 +48,9 @@ impl<E: Finish> Strips<'_, E> {
     ) -> [[L::F; N]; M] {
         let mut sums = [[lanes.splat(0.0); N]; M];
         if begun {
-            for_each_index!(n < N, {
+            for_each_index!(n < N, 3, {
                 let out = &self.out[(column + n) * self.stride + row..][..M];
-                for_each_index!(m < M, sums[m][n] = lanes.load(&out[m]));
+                for_each_index!(m < M, 10, sums[m][n] = lanes.load(&out[m]));
             });
         }
         sums
@@ -65,15 +65,15 @@ impl<E: Finish> Strips<'_, E> {
         last: bool,
         sums: [[L::F; N]; M],
     ) {
-        for_each_index!(n < N, {
+        for_each_index!(n < N, 3, {
             let out = &mut self.out[(column + n) * self.stride + row..][..M];
             if last {
-                for_each_index!(m < M, {
+                for_each_index!(m < M, 10, {
                     let value = self.finish.value(lanes, row + m, column + n, sums[m][n]);
                     lanes.store(value, &mut out[m]);
                 });
             } else {
-                for_each_index!(m < M, lanes.store(sums[m][n], &mut out[m]));
+                for_each_index!(m < M, 10, lanes.store(sums[m][n], &mut out[m]));
             }
         });
     }
@@ -112,7 +112,7 @@ struct StripTile<'a, const M: usize, const N: usize, B, T> {
 
 impl StripTile<'_, 0, 0, (), ()> {
     #[inline(always)]
-    fn fits<L: Lanes>(m: usize, n: usize) -> bool {
+    const fn fits<L: Lanes>(m: usize, n: usize) -> bool {
         m <= L::OUTER.0 && n <= L::OUTER.1 && occurs(m, L::OUTER.0)
     }
 }
@@ -189,7 +189,7 @@ struct WideTile<const M: usize, const N: usize, W, T> {
 
 impl WideTile<0, 0, (), ()> {
     #[inline(always)]
-    fn fits<L: Lanes>(m: usize, n: usize) -> bool {
+    const fn fits<L: Lanes>(m: usize, n: usize) -> bool {
         m * n <= L::OUTER.0 * L::OUTER.1 && n <= L::OUTER.1 && occurs(m, L::OUTER.0)
     }
 }
