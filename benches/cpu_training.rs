@@ -5,7 +5,7 @@
 //!
 //! divan's table shows the times, checks included; the lines below it leave the checks out and set
 //! the times in relation: GFLOP/s of the matrix products, and their share of the fused
-//! multiply-adds that a core was measured to do just before. FLOPs are 2 a multiply-add, of the
+//! multiply-adds that the cores were measured to do just before. FLOPs are 2 a multiply-add, of the
 //! forward pass, of both gradients of every layer but the first, which has no input gradient, and
 //! of the validation.
 //!
@@ -15,7 +15,6 @@
 //! Nothing else should run beside it. `benches/peers.sh` compares with other programs.
 
 use std::collections::BTreeMap;
-use std::hint::black_box;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -26,8 +25,8 @@ use divan::counter::ItemsCount;
 use warpsweep::Result;
 use warpsweep::data::{self, Dataset, Request, Samples, Split, Validation};
 use warpsweep::engine::cpu::CpuEngine;
-use warpsweep::engine::cpu::lanes::{Block, Isa, Kernel, LANES, Lanes};
 use warpsweep::engine::{Engine, EpochMetrics, Next, Observer, ShuffleMode, Task, Trial};
+use warpsweep::measure::ceilings::processor::Processor;
 use warpsweep::model::{Defaults, Parameters, Recipe};
 use warpsweep::search::{self, Incumbent, Plan, Random, Reporter};
 use warpsweep::space::Space;
@@ -58,15 +57,15 @@ fn main() {
         samples.sort_by(f64::total_cmp);
         Some(samples[samples.len() / 2])
     };
-    let peak = median("peak").map(|seconds| Peak::FLOP / seconds / 1e9);
+    let peak = median("peak").map(|seconds| 1.0 / seconds / 1e9);
     if let Some(peak) = peak {
-        println!("\none core's peak: {peak:.1} GFLOP/s in fused multiply-adds");
+        println!("\npeak of all cores together: {peak:.1} GFLOP/s in fused multiply-adds");
     }
     for (name, space) in [("softmax_regression", SOFTMAX), ("mlp_space", MLP)] {
         let Some(seconds) = median(name) else { continue };
         let flop: f64 = trials(space).iter().map(flop).sum();
         let (rate, gflops) = (f64::from(TRIALS) / seconds, flop / seconds / 1e9);
-        let share = peak.map(|peak| 100.0 * gflops / (peak * threads() as f64));
+        let share = peak.map(|peak| 100.0 * gflops / peak);
         let share = share.map_or(String::new(), |share| format!(", {share:.1} % of the peak"));
         println!("{name}: {rate:.2} trial-epochs/s, {gflops:.1} GFLOP/s{share}");
     }
@@ -94,43 +93,14 @@ fn timed<T>(name: &'static str, work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// As many independent accumulators as hide the latency of a fused multiply-add twice over.
-struct Peak;
-
-impl Peak {
-    const ROUNDS: usize = 20_000_000;
-    const ACCUMULATORS: usize = 24;
-    const FLOP: f64 = (2 * LANES * Peak::ACCUMULATORS * Peak::ROUNDS) as f64;
-}
-
-impl Kernel for Peak {
-    type Output = f32;
-
-    #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) -> f32 {
-        let (factor, term) = (lanes.splat(black_box(0.999)), lanes.splat(black_box(1e-3)));
-        let mut sums = [factor; Peak::ACCUMULATORS];
-        for _ in 0..Peak::ROUNDS {
-            for sum in &mut sums {
-                *sum = lanes.fma(*sum, factor, term);
-            }
-        }
-        let mut block = Block::ZERO;
-        let stored = sums.into_iter().map(|sum| {
-            lanes.store(sum, &mut block);
-            block.0[0]
-        });
-        stored.sum()
-    }
-}
-
-#[divan::bench(sample_count = 9, sample_size = 1)]
+/// What all cores do together in fused multiply-adds from registers, as `warpsweep bench` measures it.
+#[divan::bench(sample_count = 3, sample_size = 1)]
 fn a_peak(bencher: Bencher) {
-    // x -> 0.999 x + 0.001 has its fixed point at 1.
-    let check = |sum: f32| assert!((sum / Peak::ACCUMULATORS as f32 - 1.0).abs() < 1e-3, "{sum}");
-    bencher
-        .counter(ItemsCount::new(Peak::FLOP as u64))
-        .bench_local(|| check(timed("peak", || Isa::available()[0].run(Peak))));
+    let mut processor = Processor::new(threads());
+    bencher.bench_local(|| {
+        let peak = processor.ceilings(1.0).flops_per_second;
+        SECONDS.lock().expect("no bench panicked").entry("peak").or_default().push(1.0 / peak);
+    });
 }
 
 fn threads() -> usize {

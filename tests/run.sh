@@ -84,5 +84,10 @@ step "result"
 printf 'skipped tests: %s\n' "$(grep -c '^skipped:' "$log" || true)"
 awk '/^test result:/ { passed += $4; failed += $6 }
      END { printf "%d tests passed, %d failed\n", passed, failed }' "$log"
+# Once more what went wrong: a log of all this is long, and its end is what is read.
+if ((failed != 0)); then
+    awk '/^failures:$/ { on = 1 } /^test result:/ { on = 0 } on' "$log" | head -n 150
+    grep '^test .* FAILED$' "$log" || true
+fi
 ((failed == 0)) || die "not all checks passed; see the lines above"
 echo "all checks passed"

@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+/// Names a range of time for NVIDIA's tools, which see the processor's work too.
+pub use super::cuda::launch::nvtx::range as tool_range;
+
 /// Which part of an epoch an operation belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {

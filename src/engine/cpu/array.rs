@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::lanes::Isa;
 use super::probe::{Laps, Unwatched};
 use super::trial::{Interrupted, Running};
-use crate::engine::cuda::launch::nvtx;
+use crate::engine::profile::tool_range;
 use crate::engine::{EpochMetrics, Next, Observer, Task, Trial, TrialArray};
 use crate::error::Result;
 
@@ -125,7 +125,7 @@ fn epoch(
     thread: usize,
 ) -> Result<EpochMetrics, Interrupted> {
     let name = || format!("trial {} epoch {}", running.number(), running.epochs + 1);
-    let _range = nvtx::range(name);
+    let _range = tool_range(name);
     let Some(recorder) = observer.recorder() else {
         return running.epoch(stopped, &mut Unwatched);
     };

@@ -145,6 +145,11 @@ struct Products {
 
 impl Products {
     const COUNTED: f64 = 20.0;
+
+    /// Products of a call, those that are not counted among them.
+    fn times(&self) -> usize {
+        (Products::COUNTED * self.factor).round() as usize
+    }
 }
 
 impl Workload for Products {
@@ -164,8 +169,26 @@ impl Workload for Products {
     }
 
     fn call(&mut self) -> Result<()> {
-        let times = (Products::COUNTED * self.factor).round() as usize;
-        (0..times).for_each(|_| self.product.run());
+        (0..self.times()).for_each(|_| self.product.run());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_planted_slow_down_is_more_work_of_which_the_same_is_counted() {
+        let sizes = Sizes { samples: 2, inputs: 16, outputs: 2 };
+        let products = |factor| {
+            let product = Prepared::new(Isa::available()[0], Operation::Forward, sizes, 0);
+            Products { product, factor }
+        };
+        assert_eq!([1.0, 1.1, 4.0].map(|factor| products(factor).times()), [20, 22, 80]);
+        assert_eq!(products(4.0).work(), products(1.0).work());
+        let (plain, slow) = (Copy::new(1.0), Copy::new(1.1));
+        assert!((slow.strip as f64 / plain.strip as f64 - 1.1).abs() < 1e-6);
+        assert_eq!(slow.work(), plain.work());
     }
 }
