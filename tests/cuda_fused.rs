@@ -4,18 +4,13 @@
 
 mod common;
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use common::cases::{Case, close, flat_cases, large_batch_cases, sgd_cases, shuffle_cases};
 use common::cuda::engine_with;
-use common::sorts::{assert_same, bits, trials};
-use common::{Record, reference, small_split, split_of, train};
-use warpsweep::Result;
+use common::sorts::{assert_same, trials};
+use common::{Record, promises, reference, small_split, split_of, train};
 use warpsweep::engine::cpu::CpuEngine;
 use warpsweep::engine::cuda::{Choice, CudaEngine, Limits};
-use warpsweep::engine::{Engine, EpochMetrics, Next, Observer, ShuffleMode, Task, Trial};
-use warpsweep::model::Parameters;
+use warpsweep::engine::{Engine, ShuffleMode, Task, Trial};
 
 fn fused(limits: Limits) -> Option<CudaEngine> {
     engine_with(Choice::Fused, limits)
@@ -151,23 +146,11 @@ fn initial_weights_are_the_hosts_bit_for_bit() {
     }
 }
 
-/// Trains trials in arrays of a size.
-fn run(engine: &dyn Engine, task: &Task, trials: &[Trial], array: usize) -> Vec<Record> {
-    trials.chunks(array).flat_map(|trials| train(engine, task, trials, false)).collect()
-}
-
 #[test]
 fn a_trial_is_the_same_to_the_last_bit_alone_and_among_sixty_four_in_any_order() {
     let Some(engine) = fused(Limits::default()) else { return };
     let (task, trials) = (task(60, 20, 4, 4), flat(64, 16));
-    let together = run(&engine, &task, &trials, 64);
-    let alone = run(&engine, &task, &trials[..12], 1);
-    assert_same("alone", &trials[..12], &together[..12], &alone);
-    let mut reversed = trials.clone();
-    reversed.reverse();
-    let mut backwards = run(&engine, &task, &reversed, 64);
-    backwards.reverse();
-    assert_same("backwards", &trials, &together, &backwards);
+    promises::neighbours_change_no_bit(&engine, &task, &trials, 12);
 }
 
 #[test]
@@ -214,77 +197,19 @@ fn trials_of_both_paths_share_an_array_and_auto_is_either() {
 #[test]
 fn a_trial_that_diverges_says_so_and_leaves_its_neighbours_alone() {
     let Some(engine) = fused(limits(1, 5)) else { return };
-    let (task, mut trials) = (task(20, 20, 4, 4), flat(6, 16));
-    let calm = train(&engine, &task, &trials, false);
-    for wild in [0, 4] {
-        trials[wild].recipe.hyperparameters.learning_rate = f32::MAX;
-        trials[wild].recipe.epochs = 3;
-    }
-    let records = train(&engine, &task, &trials, false);
-    for (index, (before, after)) in calm.iter().zip(&records).enumerate() {
-        let finite = after.iter().all(|(metrics, _)| metrics.is_finite());
-        if [0, 4].contains(&index) {
-            assert!(!finite, "trial {index} did not diverge");
-        } else {
-            assert!(finite && bits(before) == bits(after), "trial {index} was disturbed");
-        }
-    }
-}
-
-/// Trains on, for ever, until it is asked for the `limit`-th time whether it is interrupted.
-struct Impatient {
-    asked: AtomicUsize,
-    limit: usize,
-    epochs: Mutex<Vec<EpochMetrics>>,
-}
-
-impl Observer for Impatient {
-    fn after_epoch(
-        &self,
-        _slot: usize,
-        metrics: EpochMetrics,
-        _parameters: &dyn Fn() -> Result<Parameters>,
-    ) -> Result<Next> {
-        self.epochs.lock().expect("no panic under the lock").push(metrics);
-        Ok(Next::Train)
-    }
-
-    fn interrupted(&self) -> bool {
-        self.asked.fetch_add(1, Ordering::Relaxed) >= self.limit
-    }
+    promises::divergence_stays_at_home(&engine, &task(20, 20, 4, 4), flat(6, 16));
 }
 
 #[test]
 fn an_interruption_ends_an_advance_that_would_go_on_for_ever() {
     let Some(engine) = fused(Limits::default()) else { return };
-    let (task, trials) = (task(20, 20, 4, 4), flat(3, 16));
-    for limit in [0, 1, 9] {
-        let observer = Impatient { asked: AtomicUsize::new(0), limit, epochs: Mutex::default() };
-        let mut array = engine.array(&task, trials.clone()).expect("an array");
-        array.advance(&observer).expect("an advance that was interrupted");
-        let asked = observer.asked.into_inner();
-        assert!(asked <= limit + 4, "asked {asked} times, interrupted after {limit}");
-    }
+    promises::interruption_ends_an_advance(&engine, &task(20, 20, 4, 4), &flat(3, 16));
 }
 
 #[test]
 fn what_an_observer_fails_with_is_what_advance_fails_with() {
-    struct Failing;
-    impl Observer for Failing {
-        fn after_epoch(
-            &self,
-            _slot: usize,
-            _metrics: EpochMetrics,
-            _parameters: &dyn Fn() -> Result<Parameters>,
-        ) -> Result<Next> {
-            Err(warpsweep::Error::Interrupted)
-        }
-    }
     let Some(engine) = fused(Limits::default()) else { return };
-    let (task, trials) = (task(20, 20, 4, 4), flat(3, 16));
-    let mut array = engine.array(&task, trials).expect("an array");
-    let error = array.advance(&Failing).expect_err("the observer's error");
-    assert!(matches!(error, warpsweep::Error::Interrupted), "{error}");
+    promises::an_observers_error_comes_out(&engine, &task(20, 20, 4, 4), flat(3, 16));
 }
 
 #[test]

@@ -6,8 +6,8 @@ mod common;
 
 use common::cases::{ACTIVATIONS, Case, hidden, large_batch_cases, mlp, sgd_cases, shuffle_cases};
 use common::cuda::engine_with;
-use common::sorts::{assert_same, bits, trials};
-use common::{Record, small_split, split_of, train};
+use common::sorts::{assert_same, trials};
+use common::{promises, small_split, split_of, train};
 use warpsweep::engine::cpu::CpuEngine;
 use warpsweep::engine::cuda::{Choice, CudaEngine, Limits};
 use warpsweep::engine::{Engine, ShuffleMode, Task, Trial};
@@ -176,24 +176,12 @@ fn fused_and_layered_agree_after_an_epoch() {
     compare("an epoch", 1e-5, &task, &trials, (&fused, &layered));
 }
 
-/// Trains trials in arrays of a size.
-fn run(engine: &dyn Engine, task: &Task, trials: &[Trial], array: usize) -> Vec<Record> {
-    trials.chunks(array).flat_map(|trials| train(engine, task, trials, false)).collect()
-}
-
 #[test]
 fn a_trial_is_the_same_to_the_last_bit_alone_and_among_sixty_four_in_any_order() {
     let Some(engine) = fused(Limits::default()) else { return };
     let (task, mut trials) = (task(30, 20, 3, 4), mlps(64, 12));
     trials.iter_mut().skip(10).for_each(|trial| trial.recipe.epochs = 1);
-    let together = run(&engine, &task, &trials, 64);
-    let alone = run(&engine, &task, &trials[..10], 1);
-    assert_same("alone", &trials[..10], &together[..10], &alone);
-    let mut reversed = trials.clone();
-    reversed.reverse();
-    let mut backwards = run(&engine, &task, &reversed, 64);
-    backwards.reverse();
-    assert_same("backwards", &trials, &together, &backwards);
+    promises::neighbours_change_no_bit(&engine, &task, &trials, 10);
 }
 
 #[test]
@@ -229,21 +217,7 @@ fn how_units_are_parted_over_blocks_changes_no_bit() {
 #[test]
 fn a_trial_that_diverges_says_so_and_leaves_its_neighbours_alone() {
     let Some(engine) = fused(limits(1, 5)) else { return };
-    let (task, mut trials) = (task(20, 20, 3, 4), mlps(6, 12));
-    let calm = train(&engine, &task, &trials, false);
-    for wild in [0, 4] {
-        trials[wild].recipe.hyperparameters.learning_rate = f32::MAX;
-        trials[wild].recipe.epochs = 3;
-    }
-    let records = train(&engine, &task, &trials, false);
-    for (index, (before, after)) in calm.iter().zip(&records).enumerate() {
-        let finite = after.iter().all(|(metrics, _)| metrics.is_finite());
-        if [0, 4].contains(&index) {
-            assert!(!finite, "trial {index} did not diverge");
-        } else {
-            assert!(finite && bits(before) == bits(after), "trial {index} was disturbed");
-        }
-    }
+    promises::divergence_stays_at_home(&engine, &task(20, 20, 3, 4), mlps(6, 12));
 }
 
 #[test]

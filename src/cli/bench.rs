@@ -142,12 +142,12 @@ Comparing with yesterday:
   (a day later)
   warpsweep bench train --axis trials=16,64 --axis batch=16,256 --baseline yesterday.json
 
-  Each point is the same, faster, slower, or unclear. Compared are the costs on an undisturbed machine:
-  rounds in which a reference loop, which takes turns with the work, ran slower than it can are left
-  out, and of the passes the three with the lowest cost must agree. Where the reference was faster in
-  one run than in the other the interval is wider by as much. A change under 3 % is never called one;
-  surely under 6 % is the same; unclear means that the intervals are too wide to tell: raise
-  --time-limit. Where cores had to be waited for, processor time is compared in place of wall time.
+  Each point is the same, faster, slower, or unclear. Compared is what a call costs on an undisturbed
+  machine: of each pass the fastest sample, for what disturbs only ever costs time, and the two fastest
+  passes must agree. What a reference loop, which takes turns with the work, was slower in one run than
+  in the other is put down to the machine. A change under 4 % is never called one; surely under 6 % is
+  the same; unclear means that the intervals are too wide to tell: raise --time-limit. Where cores had
+  to be waited for, processor time is compared in place of wall time.
   Machine, device, data set and seed must be the same.
 
 Examples:

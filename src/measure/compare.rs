@@ -3,14 +3,13 @@
 //! Two runs cannot take turns, and between them the machine changes: its clock, its neighbours, the
 //! other programs on its cores. What is done about it, each for a reason that was measured:
 //!
-//! - Each round has samples of the work between two of a reference, a loop that never changes. Where that
-//!   ran slower than it can, something else had the core, and the round is left out.
+//! - What disturbs only ever costs time. So a round keeps its fastest sample, and of each pass over all
+//!   points, a while apart, the fastest round is its floor. The interval is around the two lowest floors: where
+//!   they do not agree, the machine's own speed was not reached in two passes, and it is wide.
 //! - Where cores had to be waited for, in either run, processor time stands in for wall time, in both.
-//! - What disturbs lasts for seconds and only ever costs time. So each pass over all points, a while
-//!   apart, gives a floor (the lower quartile of its rounds), and the interval is around the three lowest: as
-//!   far apart as they are to both sides. Where they do not agree, the floor was not reached, and it is wide.
-//! - Costs are in units of the reference. Where it was faster at its best in one run than in the other,
-//!   the machine was another one, and the interval is wider by as much.
+//! - Samples take turns with a reference, a loop that never changes. Where that was slower at its best in one
+//!   run than in the other, the machine was, and the work may owe as much of its time to that. Costs are not
+//!   divided by it: the two do not slow down alike, and that was measured to add more noise than it takes.
 
 use std::path::Path;
 
@@ -20,18 +19,15 @@ use super::error::MeasureError;
 use super::record::{Measured, Round, Run};
 use super::statistics::{Interval, median_interval, quantile};
 
-/// Confidence of a run's interval where there are too few passes for floors.
+/// Confidence of a run's interval where there is one pass only.
 const CONFIDENCE: f64 = 0.99;
-
-/// Passes whose floors must agree.
-const PASSES: usize = 3;
 
 /// A round is clean if its reference was at least this fast, as a share of what it did at its best.
 const CLEAN: f64 = 0.95;
 
 /// What two runs of the same program differ by all the same: where its memory lay, above all. A change
 /// within this is never called one.
-pub const DRIFT: f64 = 0.03;
+pub const DRIFT: f64 = 0.04;
 
 /// A change that is surely smaller than this is none.
 pub const SAME: f64 = 0.06;
@@ -118,9 +114,10 @@ pub fn change(now: &Measured, before: &Measured) -> Option<Change> {
         false => Clock::Wall,
     };
     let ratio = cost(&now.rounds, clock)?.over(&cost(&before.rounds, clock)?);
-    let machine = best_reference(&now.rounds) / best_reference(&before.rounds);
-    let other = machine.max(1.0 / machine);
-    let ratio = Interval { low: ratio.low / other, high: ratio.high * other, ..ratio };
+    // Above 1: the machine was slower than it was for the baseline.
+    let slower = best_reference(&before.rounds) / best_reference(&now.rounds);
+    let ratio =
+        Interval { low: ratio.low / slower.max(1.0), high: ratio.high / slower.min(1.0), ..ratio };
     Some(Change { verdict: verdict(&ratio), ratio, clock })
 }
 
@@ -134,39 +131,39 @@ fn verdict(ratio: &Interval) -> Verdict {
     }
 }
 
-/// A call's cost on an undisturbed machine: an interval around the floor that was reached.
+/// A call's seconds on an undisturbed machine: an interval around the floor that was reached.
 fn cost(rounds: &[Round], clock: Clock) -> Option<Interval> {
-    let clean = clean(rounds);
-    let of = |rounds: &[&Round]| -> Vec<f64> {
-        rounds.iter().map(|round| cost_of(round, clock)).collect()
-    };
-    let costs = of(&clean);
+    let all: Vec<f64> = rounds.iter().map(|round| seconds(round, clock)).collect();
     // Exact: every round says the same.
-    if let Some(&first) = costs.first().filter(|first| costs.iter().all(|cost| cost == *first)) {
+    if let Some(&first) = all.first().filter(|first| all.iter().all(|cost| cost == *first)) {
         return Some(Interval { low: first, middle: first, high: first });
     }
     let passes = rounds.iter().map(|round| round.pass).max().map_or(0, |last| last + 1);
     let floor = |pass: usize| {
-        let own: Vec<&Round> = clean.iter().copied().filter(|round| round.pass == pass).collect();
-        (!own.is_empty()).then(|| lower_quartile(of(&own)))
+        let own = rounds.iter().filter(|round| round.pass == pass);
+        floor_of(own.map(|round| seconds(round, clock)).collect(), clock)
     };
     let mut floors: Vec<f64> = (0..passes).filter_map(floor).collect();
     floors.sort_by(f64::total_cmp);
     match floors[..] {
-        [lowest, middle, third, ..] => {
-            // As far again to both sides: three values are few.
-            let apart = third - lowest;
-            Some(Interval { low: (lowest - apart).max(0.5 * lowest), middle, high: third + apart })
-        }
-        _ if passes < PASSES => median_interval(&costs, CONFIDENCE),
-        // All but one or two passes were disturbed throughout.
-        _ => None,
+        // The machine's own speed lies below the lowest, and not far where the next is near.
+        [lowest, next, ..] => Some(Interval {
+            low: (2.0 * lowest - next).max(0.5 * lowest),
+            middle: lowest,
+            high: next,
+        }),
+        _ => median_interval(&all, CONFIDENCE),
     }
 }
 
-fn lower_quartile(mut costs: Vec<f64>) -> f64 {
+/// The cost that a pass came down to.
+fn floor_of(mut costs: Vec<f64>, clock: Clock) -> Option<f64> {
     costs.sort_by(f64::total_cmp);
-    quantile(&costs, 0.25)
+    match clock {
+        Clock::Wall => costs.first().copied(),
+        // What a thread has used is told late where it runs on another core, now and then too late.
+        Clock::Processor => (!costs.is_empty()).then(|| quantile(&costs, 0.25)),
+    }
 }
 
 /// The rounds in which nothing else had the core, as far as the reference tells.
@@ -175,26 +172,27 @@ fn clean(rounds: &[Round]) -> Vec<&Round> {
     rounds.iter().filter(|round| round.reference_processor >= bar).collect()
 }
 
-/// How fast the reference was at its best.
+/// How fast the reference was at its best: its fastest round but for two, which may have been luck.
 fn best_reference(rounds: &[Round]) -> f64 {
     let mut rates: Vec<f64> = rounds.iter().map(|round| round.reference_processor).collect();
-    rates.sort_by(f64::total_cmp);
-    quantile(&rates, 0.9)
+    rates.sort_by(|a, b| b.total_cmp(a));
+    rates.get(2).or(rates.last()).copied().unwrap_or(1.0)
 }
 
-/// A call's cost in units of the reference.
-fn cost_of(round: &Round, clock: Clock) -> f64 {
-    let seconds = match clock {
+fn seconds(round: &Round, clock: Clock) -> f64 {
+    match clock {
         Clock::Wall => round.wall,
         Clock::Processor => round.processor,
-    };
-    seconds * round.reference_processor
+    }
 }
 
 /// A call's cost in every clean round, by the clock that these rounds would be compared by.
 pub fn costs(rounds: &[Round]) -> Vec<f64> {
     let clock = if is_busy(rounds) { Clock::Processor } else { Clock::Wall };
-    clean(rounds).into_iter().map(|round| cost_of(round, clock)).collect()
+    clean(rounds)
+        .into_iter()
+        .map(|round| seconds(round, clock) * round.reference_processor)
+        .collect()
 }
 
 /// Whether cores had to be waited for.
@@ -269,7 +267,9 @@ mod tests {
             let found = verdicts(|trial| {
                 [run(2 * trial, 5.0, 1.0, 1.0, 0.02), run(2 * trial + 1, 5.0, 1.0, share, 0.02)]
             });
-            assert!(found.iter().all(|&found| found == Verdict::Same), "{share}: {found:?}");
+            let clear = |verdict: &&Verdict| **verdict != Verdict::Unclear;
+            assert!(found.iter().filter(clear).all(|&found| found == Verdict::Same), "{share}");
+            assert!(found.iter().filter(clear).count() > 150, "{share}: {found:?}");
         }
     }
 
@@ -280,18 +280,19 @@ mod tests {
                 [run(2 * trial, 5.0, 1.0, 0.8, 0.02), run(2 * trial + 1, cost, 1.0, 0.5, 0.02)]
             });
             let missed = found.iter().filter(|&&found| found != expected).count();
-            assert!(missed <= 10, "{missed} of 200 not {expected:?}");
+            assert!(missed <= 20, "{missed} of 200 not {expected:?}");
         }
     }
 
     #[test]
-    fn what_is_too_noisy_is_unclear_and_never_wrong() {
+    fn what_is_too_noisy_is_mostly_unclear_and_seldom_wrong() {
         let found = verdicts(|trial| {
             [run(2 * trial, 5.0, 1.0, 1.0, 1.0), run(2 * trial + 1, 5.0, 1.0, 1.0, 1.0)]
         });
         let wrong = |&&found: &&Verdict| matches!(found, Verdict::Slower | Verdict::Faster);
-        assert_eq!(found.iter().filter(wrong).count(), 0);
-        assert!(found.contains(&Verdict::Unclear));
+        // Calls that take up to twice as long, each at random, and five of them a pass.
+        assert!(found.iter().filter(wrong).count() <= 20, "{found:?}");
+        assert!(found.iter().filter(|&&found| found == Verdict::Unclear).count() > 150);
     }
 
     #[test]
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_in_which_the_reference_was_slow_are_left_out() {
+    fn rounds_that_were_disturbed_do_not_move_the_floor() {
         let mut contended = run(0, 5.0, 1.0, 1.0, 0.0);
         let clean = cost(&contended.rounds, Clock::Wall).unwrap();
         // A neighbour comes by: the work takes half as long again, the reference twice as long.
@@ -347,11 +348,13 @@ mod tests {
     }
 
     #[test]
-    fn on_a_machine_at_another_speed_a_small_change_is_unclear_and_a_large_one_is_found() {
+    fn what_a_slower_machine_explains_is_unclear_and_what_it_does_not_is_found() {
         let slower = |cost| change(&run(0, cost, 0.7, 1.0, 0.01), &run(1, 5.0, 1.0, 1.0, 0.01));
-        assert_eq!(slower(5.5).unwrap().verdict, Verdict::Unclear);
-        assert_eq!(slower(10.0).unwrap().verdict, Verdict::Slower);
         assert_eq!(slower(5.0).unwrap().verdict, Verdict::Unclear);
+        assert_eq!(slower(10.0).unwrap().verdict, Verdict::Slower);
+        // A machine that was faster makes nothing slower.
+        let found = change(&run(0, 5.5, 1.3, 1.0, 0.0), &run(1, 5.0, 1.0, 1.0, 0.0)).unwrap();
+        assert_eq!(found.verdict, Verdict::Unclear, "{found:?}");
     }
 
     #[test]

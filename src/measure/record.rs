@@ -141,10 +141,10 @@ impl Work {
 pub struct Round {
     /// The pass over all points that it belongs to, from 0.
     pub pass: usize,
-    /// Seconds a call by the wall, or warp instructions where the device is simulated: the median of
-    /// the round's samples.
+    /// Seconds a call by the wall, or warp instructions where the device is simulated: the fastest of
+    /// the round's samples, for what disturbs only ever costs time.
     pub wall: f64,
-    /// Seconds of processor time a call, of all threads; 0 where the processor only waits.
+    /// Processor time a call, of all threads, the median of the samples; 0 where the processor only waits.
     pub processor: f64,
     /// What the reference did a second, by the wall and by processor time; 1 without a reference.
     pub reference_wall: f64,

@@ -5,6 +5,7 @@ pub mod cases;
 pub mod cli;
 pub mod cuda;
 pub mod cuda_search;
+pub mod promises;
 pub mod reference;
 pub mod sorts;
 

@@ -60,7 +60,7 @@ impl Suite for Known {
             }
             op => {
                 let sizes = match op {
-                    "product" => Sizes { samples: 256, inputs: 784, outputs: 256 },
+                    "product" => Sizes { samples: 32, inputs: 784, outputs: 64 },
                     _ => Sizes { samples: 16, inputs: 784, outputs: 10 },
                 };
                 let product =
