@@ -1,11 +1,10 @@
 //! `kernels/fused.cuh`: persistent kernels, which train epoch after epoch within one launch. The structs
 //! that they share with the host, field by field, and the launch.
 
-use std::mem::offset_of;
-
 use bytemuck::{Pod, Zeroable};
 
-use super::{CudaError, DeviceStruct, Function, Module, Shape, Stream, arg, launch};
+use super::module::device_struct;
+use super::{CudaError, Function, Module, Shape, Stream, arg, launch};
 
 /// Partial sums of an epoch.
 pub const LANES: usize = 32;
@@ -25,20 +24,16 @@ pub struct FusedLayer {
     pub pad: u32,
 }
 
-impl DeviceStruct for FusedLayer {
-    const NAME: &'static str = "FusedLayer";
-    const LAYOUT: &'static [u32] = &[
-        size_of::<FusedLayer>() as u32,
-        offset_of!(FusedLayer, weight) as u32,
-        offset_of!(FusedLayer, bias) as u32,
-        offset_of!(FusedLayer, weight_velocity) as u32,
-        offset_of!(FusedLayer, bias_velocity) as u32,
-        offset_of!(FusedLayer, inputs) as u32,
-        offset_of!(FusedLayer, outputs) as u32,
-        offset_of!(FusedLayer, stride) as u32,
-        offset_of!(FusedLayer, pad) as u32,
-    ];
-}
+device_struct!(FusedLayer {
+    weight,
+    bias,
+    weight_velocity,
+    bias_velocity,
+    inputs,
+    outputs,
+    stride,
+    pad
+});
 
 /// What never changes while a trial's group stands.
 #[repr(C)]
@@ -64,26 +59,22 @@ pub struct FusedPlan {
     pub pad: [u32; 2],
 }
 
-impl DeviceStruct for FusedPlan {
-    const NAME: &'static str = "FusedPlan";
-    const LAYOUT: &'static [u32] = &[
-        size_of::<FusedPlan>() as u32,
-        offset_of!(FusedPlan, seed) as u32,
-        offset_of!(FusedPlan, layers) as u32,
-        offset_of!(FusedPlan, scratch) as u32,
-        offset_of!(FusedPlan, trial) as u32,
-        offset_of!(FusedPlan, batch) as u32,
-        offset_of!(FusedPlan, shuffled) as u32,
-        offset_of!(FusedPlan, shuffle_trial) as u32,
-        offset_of!(FusedPlan, nesterov) as u32,
-        offset_of!(FusedPlan, momentum) as u32,
-        offset_of!(FusedPlan, weight_decay) as u32,
-        offset_of!(FusedPlan, smoothing) as u32,
-        offset_of!(FusedPlan, activation) as u32,
-        offset_of!(FusedPlan, dropout) as u32,
-        offset_of!(FusedPlan, pad) as u32,
-    ];
-}
+device_struct!(FusedPlan {
+    seed,
+    layers,
+    scratch,
+    trial,
+    batch,
+    shuffled,
+    shuffle_trial,
+    nesterov,
+    momentum,
+    weight_decay,
+    smoothing,
+    activation,
+    dropout,
+    pad
+});
 
 /// A trial's place in time; all zeros is a trial before its first epoch.
 #[repr(C)]
@@ -105,21 +96,17 @@ pub struct FusedClock {
     pub wrong: [u32; LANES],
 }
 
-impl DeviceStruct for FusedClock {
-    const NAME: &'static str = "FusedClock";
-    const LAYOUT: &'static [u32] = &[
-        size_of::<FusedClock>() as u32,
-        offset_of!(FusedClock, before) as u32,
-        offset_of!(FusedClock, phase) as u32,
-        offset_of!(FusedClock, first) as u32,
-        offset_of!(FusedClock, finished) as u32,
-        offset_of!(FusedClock, learning_rate) as u32,
-        offset_of!(FusedClock, keys) as u32,
-        offset_of!(FusedClock, train_loss) as u32,
-        offset_of!(FusedClock, validation_loss) as u32,
-        offset_of!(FusedClock, wrong) as u32,
-    ];
-}
+device_struct!(FusedClock {
+    before,
+    phase,
+    first,
+    finished,
+    learning_rate,
+    keys,
+    train_loss,
+    validation_loss,
+    wrong
+});
 
 /// Leave to train epoch `epoch` (from 1) of the trial at a place of the tables.
 #[repr(C)]
@@ -131,16 +118,7 @@ pub struct FusedCall {
     pub pad: u32,
 }
 
-impl DeviceStruct for FusedCall {
-    const NAME: &'static str = "FusedCall";
-    const LAYOUT: &'static [u32] = &[
-        size_of::<FusedCall>() as u32,
-        offset_of!(FusedCall, trial) as u32,
-        offset_of!(FusedCall, epoch) as u32,
-        offset_of!(FusedCall, learning_rate) as u32,
-        offset_of!(FusedCall, pad) as u32,
-    ];
-}
+device_struct!(FusedCall { trial, epoch, learning_rate, pad });
 
 /// What the host tells all blocks.
 #[repr(C)]
@@ -152,14 +130,7 @@ pub struct FusedDesk {
     pub stop: u32,
 }
 
-impl DeviceStruct for FusedDesk {
-    const NAME: &'static str = "FusedDesk";
-    const LAYOUT: &'static [u32] = &[
-        size_of::<FusedDesk>() as u32,
-        offset_of!(FusedDesk, called) as u32,
-        offset_of!(FusedDesk, stop) as u32,
-    ];
-}
+device_struct!(FusedDesk { called, stop });
 
 /// What a trial's last epoch came to: sums over the samples. `epoch` is written last.
 #[repr(C)]
@@ -171,16 +142,7 @@ pub struct FusedReport {
     pub epoch: u32,
 }
 
-impl DeviceStruct for FusedReport {
-    const NAME: &'static str = "FusedReport";
-    const LAYOUT: &'static [u32] = &[
-        size_of::<FusedReport>() as u32,
-        offset_of!(FusedReport, train_loss) as u32,
-        offset_of!(FusedReport, validation_loss) as u32,
-        offset_of!(FusedReport, wrong) as u32,
-        offset_of!(FusedReport, epoch) as u32,
-    ];
-}
+device_struct!(FusedReport { train_loss, validation_loss, wrong, epoch });
 
 /// The argument of every fused kernel: addresses of its tables, and its bounds.
 #[repr(C)]
@@ -204,23 +166,19 @@ pub struct FusedLaunch {
     pub pad: u32,
 }
 
-impl DeviceStruct for FusedLaunch {
-    const NAME: &'static str = "FusedLaunch";
-    const LAYOUT: &'static [u32] = &[
-        size_of::<FusedLaunch>() as u32,
-        offset_of!(FusedLaunch, plans) as u32,
-        offset_of!(FusedLaunch, clocks) as u32,
-        offset_of!(FusedLaunch, data) as u32,
-        offset_of!(FusedLaunch, calls) as u32,
-        offset_of!(FusedLaunch, desk) as u32,
-        offset_of!(FusedLaunch, reports) as u32,
-        offset_of!(FusedLaunch, taken) as u32,
-        offset_of!(FusedLaunch, capacity) as u32,
-        offset_of!(FusedLaunch, budget) as u32,
-        offset_of!(FusedLaunch, patience) as u32,
-        offset_of!(FusedLaunch, pad) as u32,
-    ];
-}
+device_struct!(FusedLaunch {
+    plans,
+    clocks,
+    data,
+    calls,
+    desk,
+    reports,
+    taken,
+    capacity,
+    budget,
+    patience,
+    pad
+});
 
 /// Checks that a module, which includes `fused_layout.cuh`, lays out all structs as the host does.
 pub fn check_layouts(module: &Module) -> Result<(), CudaError> {

@@ -1,13 +1,10 @@
 //! `kernels/fused_mlp.cuh`: persistent training of MLPs with one hidden layer, by teams of blocks.
 
-use std::mem::offset_of;
-
 use bytemuck::{Pod, Zeroable};
 
 use super::fused::{FusedLaunch, check_layouts};
-use super::{
-    Buffer, CudaError, Device, DeviceStruct, Function, Module, Shape, Stream, arg, launch,
-};
+use super::module::device_struct;
+use super::{Buffer, CudaError, Device, Function, Module, Shape, Stream, arg, launch};
 
 /// Classes that the kernels have room for.
 pub const CLASSES: usize = 12;
@@ -24,17 +21,7 @@ pub struct MlpTeams {
     pub pad: u32,
 }
 
-impl DeviceStruct for MlpTeams {
-    const NAME: &'static str = "MlpTeams";
-    const LAYOUT: &'static [u32] = &[
-        size_of::<MlpTeams>() as u32,
-        offset_of!(MlpTeams, arrived) as u32,
-        offset_of!(MlpTeams, trials) as u32,
-        offset_of!(MlpTeams, parts) as u32,
-        offset_of!(MlpTeams, size) as u32,
-        offset_of!(MlpTeams, pad) as u32,
-    ];
-}
+device_struct!(MlpTeams { arrived, trials, parts, size, pad });
 
 /// A shape that a block of the kernels may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,11 +4,10 @@
 //! 16 bytes; weights are `inputs x outputs`. The structs here are those of `kernels/step.cuh` and
 //! `kernels/gemm_problem.cuh`.
 
-use std::mem::offset_of;
-
 use bytemuck::{Pod, Zeroable};
 
-use super::{Buffer, CudaError, DeviceStruct, Function, Module, Shape, Stream, arg, launch};
+use super::module::device_struct;
+use super::{Buffer, CudaError, Function, Module, Shape, Stream, arg, launch};
 use crate::engine::cuda::tiles::Tile;
 
 /// A trial's step at one tick: written by the `begin` kernel, read by all others of the tick.
@@ -105,60 +104,29 @@ pub struct GemmTile {
     pub pad: u32,
 }
 
-impl DeviceStruct for Step {
-    const NAME: &'static str = "Step";
-    const LAYOUT: &'static [u32] = &[
-        size_of::<Step>() as u32,
-        offset_of!(Step, rows) as u32,
-        offset_of!(Step, training) as u32,
-        offset_of!(Step, before) as u32,
-    ];
-}
+device_struct!(Step { rows, training, before });
 
-impl DeviceStruct for Dropout {
-    const NAME: &'static str = "Dropout";
-    const LAYOUT: &'static [u32] = &[
-        size_of::<Dropout>() as u32,
-        offset_of!(Dropout, seed) as u32,
-        offset_of!(Dropout, trial) as u32,
-        offset_of!(Dropout, purpose) as u32,
-        offset_of!(Dropout, probability) as u32,
-        offset_of!(Dropout, units) as u32,
-    ];
-}
+device_struct!(Dropout { seed, trial, purpose, probability, units });
 
-impl DeviceStruct for GemmProblem {
-    const NAME: &'static str = "GemmProblem";
-    const LAYOUT: &'static [u32] = &[
-        size_of::<GemmProblem>() as u32,
-        offset_of!(GemmProblem, a) as u32,
-        offset_of!(GemmProblem, b) as u32,
-        offset_of!(GemmProblem, c) as u32,
-        offset_of!(GemmProblem, bias) as u32,
-        offset_of!(GemmProblem, z) as u32,
-        offset_of!(GemmProblem, step) as u32,
-        offset_of!(GemmProblem, dropout) as u32,
-        offset_of!(GemmProblem, m) as u32,
-        offset_of!(GemmProblem, n) as u32,
-        offset_of!(GemmProblem, k) as u32,
-        offset_of!(GemmProblem, lda) as u32,
-        offset_of!(GemmProblem, ldb) as u32,
-        offset_of!(GemmProblem, ldc) as u32,
-        offset_of!(GemmProblem, activation) as u32,
-        offset_of!(GemmProblem, pad) as u32,
-    ];
-}
+device_struct!(GemmProblem {
+    a,
+    b,
+    c,
+    bias,
+    z,
+    step,
+    dropout,
+    m,
+    n,
+    k,
+    lda,
+    ldb,
+    ldc,
+    activation,
+    pad
+});
 
-impl DeviceStruct for GemmTile {
-    const NAME: &'static str = "GemmTile";
-    const LAYOUT: &'static [u32] = &[
-        size_of::<GemmTile>() as u32,
-        offset_of!(GemmTile, problem) as u32,
-        offset_of!(GemmTile, tile_m) as u32,
-        offset_of!(GemmTile, tile_n) as u32,
-        offset_of!(GemmTile, pad) as u32,
-    ];
-}
+device_struct!(GemmTile { problem, tile_m, tile_n, pad });
 
 impl GemmProblem {
     /// Whether the kernels may read it: they move 16 bytes at a time.

@@ -1,11 +1,10 @@
 //! `kernels/init.cu`: initial weights and biases, drawn on the device.
 
-use std::mem::offset_of;
-
 use bytemuck::{Pod, Zeroable};
 
+use super::module::device_struct;
 use super::trial::Tile;
-use super::{Buffer, CudaError, DeviceStruct, Function, Module, Shape, Stream, arg, launch};
+use super::{Buffer, CudaError, Function, Module, Shape, Stream, arg, launch};
 
 /// A tensor for the `init` kernel: `values [inputs][stride]`.
 #[repr(C)]
@@ -21,20 +20,7 @@ pub struct InitTensor {
     pub bound: f32,
 }
 
-impl DeviceStruct for InitTensor {
-    const NAME: &'static str = "InitTensor";
-    const LAYOUT: &'static [u32] = &[
-        size_of::<InitTensor>() as u32,
-        offset_of!(InitTensor, seed) as u32,
-        offset_of!(InitTensor, values) as u32,
-        offset_of!(InitTensor, trial) as u32,
-        offset_of!(InitTensor, purpose) as u32,
-        offset_of!(InitTensor, inputs) as u32,
-        offset_of!(InitTensor, outputs) as u32,
-        offset_of!(InitTensor, stride) as u32,
-        offset_of!(InitTensor, bound) as u32,
-    ];
-}
+device_struct!(InitTensor { seed, values, trial, purpose, inputs, outputs, stride, bound });
 
 /// Philox blocks, of four values each, that a block of threads draws.
 pub const BLOCKS: usize = 256;

@@ -28,6 +28,20 @@ pub trait DeviceStruct: Pod {
     const LAYOUT: &'static [u32];
 }
 
+/// [`DeviceStruct`] for a struct of the same name in the kernels: all its fields in their order.
+macro_rules! device_struct {
+    ($type:ident { $($field:ident),* $(,)? }) => {
+        impl $crate::engine::cuda::launch::DeviceStruct for $type {
+            const NAME: &'static str = stringify!($type);
+            const LAYOUT: &'static [u32] = &[
+                size_of::<$type>() as u32,
+                $(std::mem::offset_of!($type, $field) as u32),*
+            ];
+        }
+    };
+}
+pub(super) use device_struct;
+
 /// A compiled kernel file, loaded on a GPU.
 #[derive(Clone, Debug)]
 pub struct Module {

@@ -1,11 +1,10 @@
 //! `kernels/sgd.cu`: one step of SGD for all tensors of all trials.
 
-use std::mem::offset_of;
-
 use bytemuck::{Pod, Zeroable};
 
+use super::module::device_struct;
 use super::trial::{Clock, Plan, Tile};
-use super::{Buffer, CudaError, DeviceStruct, Function, Module, Shape, Stream, arg, launch};
+use super::{Buffer, CudaError, Function, Module, Shape, Stream, arg, launch};
 
 /// A tensor for the `sgd` kernel.
 #[repr(C)]
@@ -23,19 +22,7 @@ pub struct SgdTensor {
     pub pad: u32,
 }
 
-impl DeviceStruct for SgdTensor {
-    const NAME: &'static str = "SgdTensor";
-    const LAYOUT: &'static [u32] = &[
-        size_of::<SgdTensor>() as u32,
-        offset_of!(SgdTensor, values) as u32,
-        offset_of!(SgdTensor, velocity) as u32,
-        offset_of!(SgdTensor, gradient) as u32,
-        offset_of!(SgdTensor, trial) as u32,
-        offset_of!(SgdTensor, count) as u32,
-        offset_of!(SgdTensor, stride) as u32,
-        offset_of!(SgdTensor, pad) as u32,
-    ];
-}
+device_struct!(SgdTensor { values, velocity, gradient, trial, count, stride, pad });
 
 /// Weights that a block updates.
 pub const VALUES: usize = 4096;

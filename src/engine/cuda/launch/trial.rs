@@ -2,12 +2,10 @@
 //!
 //! Addresses are of device memory; the kernels' files say what lies there.
 
-use std::mem::offset_of;
-
 use bytemuck::{Pod, Zeroable};
 
-use super::DeviceStruct;
 use super::gemm::Step;
+use super::module::device_struct;
 
 /// What the host decided last: epoch `epoch` (from 1) may be trained, at this learning rate.
 #[repr(C)]
@@ -17,14 +15,7 @@ pub struct Command {
     pub learning_rate: f32,
 }
 
-impl DeviceStruct for Command {
-    const NAME: &'static str = "Command";
-    const LAYOUT: &'static [u32] = &[
-        size_of::<Command>() as u32,
-        offset_of!(Command, epoch) as u32,
-        offset_of!(Command, learning_rate) as u32,
-    ];
-}
+device_struct!(Command { epoch, learning_rate });
 
 /// A trial's place in time; all zeros is a trial before its first epoch.
 #[repr(C)]
@@ -49,23 +40,19 @@ pub struct Clock {
     pub keys: [u32; 8],
 }
 
-impl DeviceStruct for Clock {
-    const NAME: &'static str = "Clock";
-    const LAYOUT: &'static [u32] = &[
-        size_of::<Clock>() as u32,
-        offset_of!(Clock, step) as u32,
-        offset_of!(Clock, learning) as u32,
-        offset_of!(Clock, phase) as u32,
-        offset_of!(Clock, first) as u32,
-        offset_of!(Clock, finished) as u32,
-        offset_of!(Clock, wrong) as u32,
-        offset_of!(Clock, learning_rate) as u32,
-        offset_of!(Clock, pad) as u32,
-        offset_of!(Clock, train_loss) as u32,
-        offset_of!(Clock, validation_loss) as u32,
-        offset_of!(Clock, keys) as u32,
-    ];
-}
+device_struct!(Clock {
+    step,
+    learning,
+    phase,
+    first,
+    finished,
+    wrong,
+    learning_rate,
+    pad,
+    train_loss,
+    validation_loss,
+    keys
+});
 
 impl Clock {
     pub const SCORING: u32 = 2;
@@ -94,29 +81,25 @@ pub struct Plan {
     pub nesterov: u32,
 }
 
-impl DeviceStruct for Plan {
-    const NAME: &'static str = "Plan";
-    const LAYOUT: &'static [u32] = &[
-        size_of::<Plan>() as u32,
-        offset_of!(Plan, seed) as u32,
-        offset_of!(Plan, inputs) as u32,
-        offset_of!(Plan, labels) as u32,
-        offset_of!(Plan, logits) as u32,
-        offset_of!(Plan, delta) as u32,
-        offset_of!(Plan, losses) as u32,
-        offset_of!(Plan, predicted) as u32,
-        offset_of!(Plan, input_stride) as u32,
-        offset_of!(Plan, class_stride) as u32,
-        offset_of!(Plan, batch) as u32,
-        offset_of!(Plan, capacity) as u32,
-        offset_of!(Plan, shuffled) as u32,
-        offset_of!(Plan, shuffle_trial) as u32,
-        offset_of!(Plan, momentum) as u32,
-        offset_of!(Plan, weight_decay) as u32,
-        offset_of!(Plan, smoothing) as u32,
-        offset_of!(Plan, nesterov) as u32,
-    ];
-}
+device_struct!(Plan {
+    seed,
+    inputs,
+    labels,
+    logits,
+    delta,
+    losses,
+    predicted,
+    input_stride,
+    class_stride,
+    batch,
+    capacity,
+    shuffled,
+    shuffle_trial,
+    momentum,
+    weight_decay,
+    smoothing,
+    nesterov
+});
 
 /// One part of the data set on the device: `pixels [count][inputs]` and `labels [count]`, bytes.
 #[repr(C)]
@@ -128,16 +111,7 @@ pub struct Samples {
     pub pad: u32,
 }
 
-impl DeviceStruct for Samples {
-    const NAME: &'static str = "Samples";
-    const LAYOUT: &'static [u32] = &[
-        size_of::<Samples>() as u32,
-        offset_of!(Samples, pixels) as u32,
-        offset_of!(Samples, labels) as u32,
-        offset_of!(Samples, count) as u32,
-        offset_of!(Samples, pad) as u32,
-    ];
-}
+device_struct!(Samples { pixels, labels, count, pad });
 
 /// The data set of a task on the device.
 #[repr(C)]
@@ -149,16 +123,7 @@ pub struct Data {
     pub classes: u32,
 }
 
-impl DeviceStruct for Data {
-    const NAME: &'static str = "Data";
-    const LAYOUT: &'static [u32] = &[
-        size_of::<Data>() as u32,
-        offset_of!(Data, training) as u32,
-        offset_of!(Data, validation) as u32,
-        offset_of!(Data, inputs) as u32,
-        offset_of!(Data, classes) as u32,
-    ];
-}
+device_struct!(Data { training, validation, inputs, classes });
 
 /// A block's work: a trial (or tensor) and where in it the block begins.
 #[repr(C)]
@@ -168,8 +133,4 @@ pub struct Tile {
     pub first: u32,
 }
 
-impl DeviceStruct for Tile {
-    const NAME: &'static str = "Tile";
-    const LAYOUT: &'static [u32] =
-        &[size_of::<Tile>() as u32, offset_of!(Tile, of) as u32, offset_of!(Tile, first) as u32];
-}
+device_struct!(Tile { of, first });
