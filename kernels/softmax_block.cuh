@@ -86,6 +86,12 @@ __device__ static unsigned int pixel_of(const Place &at, int slot)
     return slot < 4 * WORDS ? 4 * (at.group + GROUPS * (slot / 4)) + slot % 4 : TAIL + at.group;
 }
 
+// The place of a value of the thread in its [SLOTS * CLASSES][THREADS].
+__device__ static unsigned int column(int slot, int c)
+{
+    return (CLASSES * slot + c) * THREADS + threadIdx.x;
+}
+
 // --- samples --------------------------------------------------------------------------------------------
 
 // Makes places known: their samples and labels. A ring holds what is known ahead and a span behind.

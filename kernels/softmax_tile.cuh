@@ -148,12 +148,6 @@ __device__ static void accumulate(const Place &at, const uint4 *tile, const floa
     }
 }
 
-// The place of a value of the thread in its [SLOTS * CLASSES][THREADS].
-__device__ static unsigned int column(int slot, int c)
-{
-    return (CLASSES * slot + c) * THREADS + threadIdx.x;
-}
-
 // torch.optim.SGD, as sgd.cu has it.
 template <int PART>
 __device__ static void update(const FusedPlan &plan, float rate, float *velocity, float (&w)[SLOTS][CLASSES],
