@@ -73,6 +73,10 @@ step "cargo test, CUDA on the simulated device"
 runner="target.'cfg(unix)'.runner = ['env', 'LD_LIBRARY_PATH=$simulated']"
 run cargo test --config "$runner" "${cuda[@]}"
 
+# The simulated device is an sm_80 unless told; these kernels have code of their own for later ones.
+step "cargo test, fused kernels on a simulated sm_90"
+CUDA_SIM_CC=90 run cargo test --config "$runner" --test cuda_fused --test cuda_fused_mlp
+
 step "cargo test --doc"
 cargo test --doc || failed=1
 
