@@ -99,9 +99,11 @@ pub struct Laps {
     /// The end of the last operation.
     last: Instant,
     phase: Phase,
-    /// Whether this step is timed, when it began, and its operations so far.
+    /// Whether operations are timed.
     on: bool,
-    step_begun: Instant,
+    /// When the timed step began that has not ended; none between phases.
+    step_begun: Option<Instant>,
+    /// Its operations so far.
     step_laps: usize,
     /// Steps until one is timed again.
     wait: usize,
@@ -184,7 +186,7 @@ impl Laps {
             last: begun,
             phase: Phase::Training,
             on: true,
-            step_begun: begun,
+            step_begun: None,
             step_laps: 0,
             wait: 0,
             phases: Default::default(),
@@ -195,10 +197,8 @@ impl Laps {
 
     /// After a timed step: how many of its like are not timed, so that the clock takes its share only.
     fn end_step(&mut self) {
-        if !self.on || self.step_laps == 0 {
-            return;
-        }
-        let seconds = (self.last - self.step_begun).as_secs_f64();
+        let Some(begun) = self.step_begun.take() else { return };
+        let seconds = (self.last - begun).as_secs_f64();
         let shortest = &mut self.phases[self.phase as usize].shortest;
         let least = shortest.map_or(seconds, |shortest| shortest.min(seconds));
         *shortest = Some(least);
@@ -261,7 +261,7 @@ impl Probe for Laps {
             sums.steps.timed += 1;
             sums.samples.timed += samples;
             let now = Instant::now();
-            (self.step_begun, self.step_laps, self.last) = (now, 0, now);
+            (self.step_begun, self.step_laps, self.last) = (Some(now), 0, now);
         }
     }
 
@@ -310,13 +310,32 @@ mod tests {
     }
 
     #[test]
+    fn the_first_step_of_a_phase_is_timed_however_short_the_last_one_was() {
+        let mut laps = Laps::new(&Recorder::new(false));
+        laps.clock = 1.0; // as if every step were short beside it
+        let work = || Work::product([1, 1, 1], 4);
+        laps.enter(Phase::Training);
+        laps.lap(Operation::Shuffle, 0, Work::default);
+        laps.step(16);
+        laps.lap(Operation::Forward, 1, work);
+        laps.enter(Phase::Validation);
+        laps.step(60);
+        laps.lap(Operation::Forward, 1, work);
+        laps.end_step();
+        for sums in &laps.phases {
+            assert_eq!((sums.steps.all, sums.steps.timed), (1, 1));
+            assert_eq!(of(sums, Operation::Forward, 0.0).1, 1.0);
+        }
+    }
+
+    #[test]
     fn short_steps_are_timed_seldom_and_long_ones_always() {
         // Five operations and a beginning, of 50 ns each, in steps of 10 us, 1 ms and 100 ns.
         for (step, expected) in [(10e-6, 2), (1e-3, 0), (1e-7, MOST_APART - 1)] {
             let mut laps = Laps::new(&Recorder::new(false));
             laps.clock = 50e-9;
-            (laps.on, laps.step_laps) = (true, 5);
-            laps.last = laps.step_begun + Duration::from_secs_f64(step);
+            (laps.step_begun, laps.step_laps) = (Some(laps.begun), 5);
+            laps.last = laps.begun + Duration::from_secs_f64(step);
             laps.end_step();
             assert_eq!(laps.wait, expected, "{step} s");
         }
