@@ -131,10 +131,13 @@ struct Counted {
     timed: usize,
 }
 
+/// Outside of all steps.
+const ONCE: Counted = Counted { all: 1, timed: 1 };
+
 impl Counted {
-    /// What something timed stands for.
-    fn scale(self) -> f64 {
-        self.all as f64 / self.timed.max(1) as f64
+    /// Something of them all, from that of the timed ones; whole numbers stay whole where they are.
+    fn of_all(self, timed: f64) -> f64 {
+        timed * self.all as f64 / self.timed as f64
     }
 }
 
@@ -163,14 +166,18 @@ impl Sums {
             |(layer, laps)| ALL.into_iter().zip(laps).map(move |(op, lap)| (op, layer, lap));
         let all = self.laps.iter().enumerate().flat_map(of_layer);
         all.filter(|(.., lap)| lap.calls > 0).map(move |(operation, layer, lap)| {
-            let (calls, samples) = match operation {
-                Operation::Shuffle => (1.0, 1.0), // outside of all steps
-                _ => (self.steps.scale(), self.samples.scale()),
+            let (steps, samples) = match operation {
+                Operation::Shuffle => (ONCE, ONCE),
+                _ => (self.steps, self.samples),
             };
-            let seconds = (lap.time.as_secs_f64() - lap.calls as f64 * clock).max(0.0) * samples;
+            let seconds = (lap.time.as_secs_f64() - lap.calls as f64 * clock).max(0.0);
             let Work { flops, bytes } = lap.work;
-            let work = Work { flops: flops * samples, bytes: bytes * samples };
-            let spent = Spent { calls: lap.calls as f64 * calls, timed: lap.calls, seconds, work };
+            let spent = Spent {
+                calls: steps.of_all(lap.calls as f64),
+                timed: lap.calls,
+                seconds: samples.of_all(seconds),
+                work: Work { flops: samples.of_all(flops), bytes: samples.of_all(bytes) },
+            };
             (operation, layer, spent)
         })
     }
