@@ -41,6 +41,14 @@ pub fn search<'a>(data: &'a Path, study: &'a str, more: &[&'a str]) -> Vec<&'a s
     fixed.iter().chain(more).copied().collect()
 }
 
+/// The same of models that are trained inside one launch.
+pub fn fused_search<'a>(data: &'a Path, study: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let one_layer_at_most =
+        |argument| if argument == "layers=randint(0,2)" { "layers=randint(0,1)" } else { argument };
+    let all = search(data, study, more).into_iter().map(one_layer_at_most);
+    all.chain(["--kernel", "fused"]).collect()
+}
+
 /// The program on the device of this test run, which these variables change.
 pub fn command(home: &Home, arguments: &[&str], set: &[(&str, &str)]) -> Command {
     let mut command = home.warpsweep(arguments);
