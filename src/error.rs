@@ -53,6 +53,10 @@ pub enum Error {
     #[error("interrupted; nothing was saved")]
     TrainingInterrupted,
 
+    /// The system gave no more threads.
+    #[error("cannot start {threads} threads: {reason}; take fewer with --threads")]
+    Threads { threads: usize, reason: String },
+
     /// Several configs where one is asked for.
     #[error("{name} is {given}, but train takes one config; give it a value, or use search")]
     NotOneConfig { name: String, given: String },

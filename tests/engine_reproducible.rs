@@ -7,6 +7,7 @@ use common::sorts::{assert_same, bits};
 use common::{Record, promises, small_split, sorts, train};
 use warpsweep::engine::cpu::CpuEngine;
 use warpsweep::engine::{ShuffleMode, Task, Trial};
+use warpsweep::model::{Activation, Hidden};
 
 fn task(shuffle: ShuffleMode) -> Task {
     Task { split: small_split(150, 40, 9, 11), seed: 99, shuffle }
@@ -31,6 +32,31 @@ fn the_number_of_threads_changes_no_bit() {
             let other = run(&task, &trials, threads, 30, false);
             assert_same(&format!("{shuffle:?}, {threads} threads"), &trials, &one, &other);
         }
+    }
+}
+
+#[test]
+fn a_team_of_threads_changes_no_bit_of_a_trial_that_is_large() {
+    // Steps of more than ten million multiply-adds: batches of one block, of two that are not full, of
+    // three for a wide product; one of so many parameters that it has a team among others too.
+    let (task, mut trials) = (task(ShuffleMode::PerTrial), trials(8));
+    let sizes = [(16, 520, 2), (20, 410, 3), (40, 300, 2), (7, 1500, 2)].into_iter().cycle();
+    for (trial, (batch, units, layers)) in trials.iter_mut().zip(sizes) {
+        let number = trial.number as usize;
+        let layer = Hidden {
+            units: units + number,
+            activation: Activation::Gelu,
+            dropout: [0.0, 0.3][number / 4 % 2],
+        };
+        trial.recipe.architecture.hidden = vec![layer; layers];
+        trial.recipe.hyperparameters.batch_size = batch;
+        trial.recipe.hyperparameters.momentum = [0.9, 0.0][number / 4 % 2];
+        trial.recipe.epochs = 1;
+    }
+    let alone = run(&task, &trials, 1, 8, false);
+    for (threads, array) in [(2, 1), (3, 1), (2, 8), (5, 2)] {
+        let team = run(&task, &trials, threads, array, false);
+        assert_same(&format!("{threads} threads, arrays of {array}"), &trials, &alone, &team);
     }
 }
 

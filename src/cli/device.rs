@@ -5,11 +5,11 @@ use std::str::FromStr;
 use clap::ValueEnum;
 
 use super::options::refuse;
-use crate::engine::Engine;
-use crate::engine::cpu::CpuEngine;
+use crate::engine::cpu::{self, CpuEngine};
 use crate::engine::cuda::discover::Survey;
 use crate::engine::cuda::launch::Driver;
 use crate::engine::cuda::{Choice, CudaEngine, Settings, tiles};
+use crate::engine::{Engine, Trial};
 use crate::error::{Error, Result};
 
 /// Where the arithmetic is done.
@@ -145,11 +145,11 @@ impl Hardware {
         matches!(self, Hardware::Gpus(_))
     }
 
-    /// How many threads or GPUs there are.
-    pub fn lanes(&self) -> usize {
+    /// How many threads or GPUs train these trials.
+    pub fn lanes(&self, trials: &[Trial]) -> usize {
         match self {
-            Hardware::Cpu { threads } => *threads,
-            Hardware::Gpus(gpus) => gpus.len(),
+            Hardware::Cpu { threads } => cpu::threads_at_work(*threads, trials),
+            Hardware::Gpus(gpus) => gpus.len().min(trials.len()),
         }
     }
 

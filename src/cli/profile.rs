@@ -184,7 +184,7 @@ impl Session<'_> {
     }
 
     fn profile(&self, trials: Vec<Trial>, interrupt: &AtomicBool) -> Result<()> {
-        let lanes = self.chosen.hardware.lanes().min(trials.len());
+        let lanes = self.chosen.hardware.lanes(&trials);
         let recorder = match &self.args.once {
             Some(kernel) => Recorder::once(kernel),
             None => Recorder::new(self.args.trace.is_some()),

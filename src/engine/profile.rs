@@ -65,6 +65,14 @@ pub fn moves_only(operation: &str) -> bool {
     matches!(operation, "gather" | "transpose" | "sgd")
 }
 
+impl std::ops::Add for Work {
+    type Output = Work;
+
+    fn add(self, other: Work) -> Work {
+        Work { flops: self.flops + other.flops, bytes: self.bytes + other.bytes }
+    }
+}
+
 impl std::ops::AddAssign for Work {
     fn add_assign(&mut self, other: Work) {
         self.flops += other.flops;

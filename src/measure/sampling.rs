@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::ceilings::processor::{Loop, Processor, Rate};
 use super::ceilings::{Ceilings, Roof, highest};
-use super::compare::costs;
+use super::compare::{costs, floors_apart};
 use super::record::{NamedCeilings, Round, Work};
 use super::statistics::median;
 use super::stopping::{Stop, Stopping};
@@ -86,7 +86,12 @@ impl<'a> Sampler<'a> {
             }
             self.round(ready, taken, (pass, batch), reference)?;
             let costs = costs(&taken.rounds);
-            taken.stop = self.stopping.now(&costs, taken.seconds, (pass, self.passes));
+            // What memory binds is compared by medians alone.
+            let apart = match reference {
+                Loop::Copy => None,
+                _ => floors_apart(&taken.rounds),
+            };
+            taken.stop = self.stopping.now(&costs, apart, taken.seconds, (pass, self.passes));
             if taken.stop.is_some() {
                 return Ok(true);
             }

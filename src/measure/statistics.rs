@@ -103,6 +103,11 @@ impl Interval {
         (self.high - self.low) / (2.0 * self.middle.abs())
     }
 
+    /// Whether there is nothing uncertain about it.
+    pub fn is_exact(&self) -> bool {
+        self.low == self.high
+    }
+
     /// The interval of the quotient of two independent values, both above zero.
     ///
     /// In logarithms, where a quotient is a difference, by the method of variance estimates recovery

@@ -1,18 +1,19 @@
-//! A trial array on the CPU: which thread trains which trial next.
+//! A trial array on the CPU: which thread, or team of threads, trains which trial next.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::lanes::Isa;
 use super::probe::{Laps, Unwatched};
+use super::team::Team;
 use super::trial::{Interrupted, Running};
 use crate::engine::profile::tool_range;
 use crate::engine::{EpochMetrics, Next, Observer, Task, Trial, TrialArray};
 use crate::error::Result;
 
-/// Trials on all cores, each trained by one thread at a time, an epoch at a time.
+/// Trials on all cores, each trained by one thread or team at a time, an epoch at a time.
 ///
-/// A free thread takes the trial with the most work left, so that no core waits for one last long
+/// Those that teams train come first, the largest teams before the others. A free thread or team takes the trial with the most work left, so that no core waits for one last long
 /// trial at the end. A trial gets its weights when it is first taken, and only a few have weights
 /// at once (more only if the observer pauses them), so an array may be long.
 pub struct CpuArray<'a> {
@@ -24,6 +25,7 @@ pub struct CpuArray<'a> {
 
 struct Slot<'a> {
     trial: Trial,
+    team: Team,
     stage: Stage<'a>,
 }
 
@@ -40,13 +42,40 @@ enum Stage<'a> {
     Finished,
 }
 
-/// Trials in training at once, for each thread: enough to share out the last ones evenly.
+/// Trials in training at once, for each thread or team: enough to share out the last ones evenly.
 const LIVE_PER_THREAD: usize = 4;
 
 impl<'a> CpuArray<'a> {
     pub fn new(isa: Isa, threads: usize, task: &'a Task, trials: Vec<Trial>) -> Self {
-        let slots = trials.into_iter().map(|trial| Slot { trial, stage: Stage::Waiting });
+        let count = trials.len();
+        let slots = trials.into_iter().map(|trial| {
+            let team = Team::of(&trial, threads, count);
+            Slot { trial, team, stage: Stage::Waiting }
+        });
         CpuArray { isa, threads, task, slots: slots.collect() }
+    }
+
+    /// Trains all trials of teams of one size.
+    fn advance_teams(&mut self, team: Team, observer: &dyn Observer) -> Result<()> {
+        let trials = self.slots.iter().filter(|slot| slot.team == team).count();
+        let teams = (self.threads / team.threads()).min(trials);
+        let live = LIVE_PER_THREAD * teams;
+        let (isa, task) = (self.isa, self.task);
+        let slots = Mutex::new(&mut self.slots);
+        let failed = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let work = |thread: usize| {
+                let stopped = || failed.load(Ordering::Relaxed) || observer.interrupted();
+                let work = || work((isa, team, task), &slots, live, (observer, thread), &stopped);
+                team.run(work).inspect_err(|_| failed.store(true, Ordering::Relaxed))
+            };
+            let threads: Vec<_> =
+                (0..teams).map(|thread| scope.spawn(move || work(thread))).collect();
+            // An error stops all of them; the first thread's is as good as another's.
+            threads.into_iter().try_for_each(|thread| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+        })
     }
 }
 
@@ -58,25 +87,10 @@ impl TrialArray for CpuArray<'_> {
                 other => other,
             };
         }
-        let threads = self.threads.min(self.slots.len());
-        let live = LIVE_PER_THREAD * self.threads;
-        let (isa, task) = (self.isa, self.task);
-        let slots = Mutex::new(&mut self.slots);
-        let failed = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let work = |thread: usize| {
-                let done = work(isa, task, &slots, live, (observer, thread), &|| {
-                    failed.load(Ordering::Relaxed) || observer.interrupted()
-                });
-                done.inspect_err(|_| failed.store(true, Ordering::Relaxed))
-            };
-            let threads: Vec<_> =
-                (0..threads).map(|thread| scope.spawn(move || work(thread))).collect();
-            // An error stops all of them; the first thread's is as good as another's.
-            threads.into_iter().try_for_each(|thread| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-        })
+        let mut teams: Vec<Team> = self.slots.iter().map(|slot| slot.team).collect();
+        teams.sort_unstable();
+        teams.dedup();
+        teams.into_iter().rev().try_for_each(|team| self.advance_teams(team, observer))
     }
 }
 
@@ -87,20 +101,19 @@ fn lock<'m, 's, 'a>(slots: &'m Shared<'s, 'a>) -> MutexGuard<'m, &'s mut Vec<Slo
     slots.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One thread: takes trials, an epoch each, until none is left, it is stopped or the
+/// One thread or team: takes trials, an epoch each, until none is left, it is stopped or the
 /// observer fails.
 fn work<'a>(
-    isa: Isa,
-    task: &'a Task,
+    (isa, team, task): (Isa, Team, &'a Task),
     slots: &Shared<'_, 'a>,
     live: usize,
     (observer, thread): (&dyn Observer, usize),
-    stopped: &dyn Fn() -> bool,
+    stopped: &(dyn Fn() -> bool + Sync),
 ) -> Result<()> {
     while !stopped() {
-        let Some((index, trial, begun)) = take(slots, live) else { return Ok(()) };
-        let mut running = begun.unwrap_or_else(|| Box::new(Running::new(isa, task, trial)));
-        let stage = match epoch(&mut running, stopped, observer, thread) {
+        let Some((index, trial, begun)) = take(slots, team, live) else { return Ok(()) };
+        let mut running = begun.unwrap_or_else(|| Box::new(Running::new(isa, team, task, trial)));
+        let stage = match epoch(&mut running, stopped, observer, (thread, team)) {
             Err(_interrupted) => Stage::Finished,
             Ok(metrics) => {
                 match observer.after_epoch(index, metrics, &|| Ok(running.parameters()))? {
@@ -122,7 +135,7 @@ fn epoch(
     running: &mut Running<'_>,
     stopped: &dyn Fn() -> bool,
     observer: &dyn Observer,
-    thread: usize,
+    (thread, team): (usize, Team),
 ) -> Result<EpochMetrics, Interrupted> {
     let name = || format!("trial {} epoch {}", running.number(), running.epochs + 1);
     let _range = tool_range(name);
@@ -131,22 +144,25 @@ fn epoch(
     };
     let (name, mut laps) = (name(), Laps::new(recorder));
     let metrics = running.epoch(stopped, &mut laps)?;
-    laps.finish(recorder, thread, &name);
+    laps.finish(recorder, (thread, team), &name);
     Ok(metrics)
 }
 
-/// The trial to train next: of those in training the one with the most work left, or a new one
+/// The trial of such a team to train next: of those in training the one with the most work left, or a new one
 /// while there is room.
 fn take<'a>(
     slots: &Shared<'_, 'a>,
+    team: Team,
     live: usize,
 ) -> Option<(usize, Trial, Option<Box<Running<'a>>>)> {
     let mut slots = lock(slots);
+    let of_team = || slots.iter().filter(|slot| slot.team == team);
     let in_training =
-        slots.iter().filter(|slot| matches!(slot.stage, Stage::Ready(_) | Stage::Taken)).count();
+        of_team().filter(|slot| matches!(slot.stage, Stage::Ready(_) | Stage::Taken)).count();
     let (index, slot) = slots
         .iter_mut()
         .enumerate()
+        .filter(|(_, slot)| slot.team == team)
         .filter(|(_, slot)| match slot.stage {
             Stage::Ready(_) => true,
             Stage::Waiting => in_training < live,

@@ -7,11 +7,12 @@ use super::dense::{
     LearnBiases, NextBatch, PIXEL, Transpose,
 };
 use super::lanes::{Block, ByteRows, Isa, LANES, blocks, floats_mut};
-use super::network::{Layer, Network, stride_of};
+use super::network::{Layer, LayerPart, Network, stride_of};
 use super::probe::{Operation, Probe};
 use super::products::{Matrix, Operand, Pixels};
 use super::sgd::Rule;
 use super::softmax_xent::{Logits, Score, Train};
+use super::team::Team;
 use crate::data::Part;
 use crate::engine::profile::Work;
 use crate::model::{Architecture, Hidden, Shape};
@@ -20,6 +21,7 @@ use crate::random::{Purpose, Stream};
 /// The activations and gradients of up to `capacity` samples; a row of a matrix is a sample.
 pub struct Batch {
     isa: Isa,
+    team: Team,
     capacity: usize,
     /// Of all matrices.
     stride: usize,
@@ -76,8 +78,8 @@ pub struct Step<'a> {
 }
 
 impl Batch {
-    /// Room for batches of up to `capacity` samples.
-    pub fn new(isa: Isa, architecture: &Architecture, capacity: usize) -> Self {
+    /// Room for batches of up to `capacity` samples, which a team works on: on its pool, if it is one.
+    pub fn new(isa: Isa, team: Team, architecture: &Architecture, capacity: usize) -> Self {
         let (stride, columns) = (stride_of(capacity), blocks(capacity));
         let transposed = |rows| vec![Block::ZERO; columns * transposed_stride(rows)];
         let layers = architecture.hidden.iter().zip(architecture.shapes()).enumerate();
@@ -95,6 +97,7 @@ impl Batch {
         let (inputs, classes) = (architecture.inputs, architecture.classes);
         let mut batch = Batch {
             isa,
+            team,
             capacity,
             stride,
             inputs,
@@ -219,7 +222,7 @@ impl Batch {
         dropout: impl Fn(usize) -> Option<Dropout>,
         probe: &mut impl Probe,
     ) {
-        let (isa, stride) = (self.isa, self.stride);
+        let (isa, team, stride) = (self.isa, self.team, self.stride);
         // Taken out for as long as the logits are computed from the last of them.
         let mut layers = std::mem::take(&mut self.hidden);
         let (mut inputs, mut scale) = (pixels, PIXEL);
@@ -229,22 +232,21 @@ impl Batch {
             match &mut hidden.wide {
                 Some(wide) => {
                     let (layer, inputs, out) = ((layer, number), (inputs, scale), (out, stride));
-                    wide.forward(isa, layer, inputs, samples, out, (ahead, probe));
+                    wide.forward((isa, team), layer, inputs, samples, out, (ahead, probe));
                 }
                 None => {
-                    isa.run(Forward { layer, inputs, scale, samples, out, stride, ahead });
+                    forward((isa, team), layer, (inputs, scale), samples, (out, stride), ahead);
                     probe.lap(Operation::Forward, number, || forward_work(layer, samples, 4));
                 }
             }
-            isa.run(Activate {
-                hidden: hidden.layer,
-                values: &mut hidden.values,
-                slopes: &mut hidden.slopes,
-                stride,
-                samples,
-                dropout: dropout(index),
+            let (units, layer, dropout) = (layer.shape.outputs, hidden.layer, dropout(index));
+            let width = team.part(blocks(units));
+            let values = hidden.values.chunks_mut(width * stride);
+            let parts = values.zip(hidden.slopes.chunks_mut(width * stride)).enumerate();
+            team.each(parts, |(index, (values, slopes))| {
+                let (first, hidden, dropout) = (index * width, layer, dropout.clone());
+                isa.run(Activate { hidden, first, values, slopes, stride, samples, dropout });
             });
-            let units = layer.shape.outputs;
             probe.lap(Operation::Activate, number, || Work::moving(12 * samples * units));
             (inputs, scale) = (Matrix { blocks: &hidden.values, stride }, 1.0);
         }
@@ -294,7 +296,8 @@ impl Batch {
         probe: &mut impl Probe,
     ) {
         let stride = self.stride;
-        let Batch { isa, hidden, output, .. } = self;
+        let Batch { isa, team, hidden, output, .. } = self;
+        let (isa, team) = (*isa, *team);
         let (samples, rule) = (step.samples.len(), step.rule);
         let Some((last, below)) = network.layers.split_last_mut() else { return };
 
@@ -307,23 +310,37 @@ impl Batch {
             let inputs = Matrix { blocks: &part.values, stride };
             let number = index + 2; // of `layer`: it lies above hidden layer `index`
             // A strip of weights gives its inputs their gradient and is updated while it is near.
-            for columns in strips(layer) {
-                isa.run(InputGradient {
-                    layer,
-                    columns: columns.clone(),
-                    samples,
-                    delta_t,
-                    slopes: &part.slopes,
-                    out: &mut part.delta,
-                    stride,
+            let width = strip_width(layer);
+            let (slopes, below) = (&part.slopes[..], &mut part.delta[..]);
+            let descend = |strip: &LayerPart<'_>, slopes: &[Block], out: &mut [Block]| {
+                let (weights, outputs) = (strip.weights(), strip.shape.outputs);
+                isa.run(InputGradient { weights, outputs, samples, delta_t, slopes, out, stride });
+            };
+            let learn = |part: LayerPart<'_>, ahead: &mut NextBatch<'_>| {
+                isa.run(Learn { part, inputs, samples, delta, rule, ahead });
+            };
+            let both = slopes.chunks(width * stride).zip(below.chunks_mut(width * stride));
+            let whole = (layer.shape, layer.shape.inputs, layer.weight_velocity.is_empty());
+            let strips = layer.parts(width).zip(both);
+            if team.is_alone() {
+                for (strip, (slopes, below)) in strips {
+                    descend(&strip, slopes, below);
+                    let sizes = (strip.shape, strip.width(), strip.velocity.is_empty());
+                    let work = || input_gradient_work(sizes, samples);
+                    probe.lap(Operation::InputGradient, number, work);
+                    learn(strip, ahead);
+                    let work = || weight_gradient_work(sizes, samples, 4);
+                    probe.lap(Operation::WeightGradient, number, work);
+                }
+            } else {
+                team.each(strips, |(strip, (slopes, below))| {
+                    descend(&strip, slopes, below);
+                    learn(strip, &mut NextBatch::nothing());
                 });
-                let width = columns.len() * LANES;
-                let work = || input_gradient_work(layer, width, samples);
-                probe.lap(Operation::InputGradient, number, work);
-                let ahead = &mut *ahead;
-                isa.run(Learn { layer, inputs, columns, samples, delta, rule, ahead });
-                let work = || weight_gradient_work(layer, width, samples, 4);
-                probe.lap(Operation::WeightGradient, number, work);
+                let work = || {
+                    input_gradient_work(whole, samples) + weight_gradient_work(whole, samples, 4)
+                };
+                probe.lap(Operation::Backward, number, work);
             }
             isa.run(LearnBiases { layer, samples, delta, rule });
             probe.lap(Operation::Sgd, number, || biases_work(layer, samples));
@@ -346,9 +363,16 @@ impl Batch {
         isa.run(LearnBiases { layer, samples, delta: Matrix { blocks: delta, stride }, rule });
         floats_mut(delta).iter_mut().for_each(|value| *value *= PIXEL);
         probe.lap(Operation::Sgd, 1, || biases_work(layer, samples));
-        let (columns, delta) = (0..blocks(layer.shape.inputs), Matrix { blocks: delta, stride });
-        isa.run(Learn { layer, inputs: pixels, columns, samples, delta, rule, ahead });
-        let work = || weight_gradient_work(layer, layer.shape.inputs, samples, value_bytes::<X>());
+        let (delta, width) = (Matrix { blocks: delta, stride }, strip_width(layer));
+        let sizes = (layer.shape, layer.shape.inputs, layer.weight_velocity.is_empty());
+        let learn = |part: LayerPart<'_>, ahead: &mut NextBatch<'_>| {
+            isa.run(Learn { part, inputs: pixels, samples, delta, rule, ahead });
+        };
+        match team.is_alone() {
+            true => learn(layer.whole(), ahead),
+            false => team.each(layer.parts(width), |part| learn(part, &mut NextBatch::nothing())),
+        }
+        let work = || weight_gradient_work(sizes, samples, value_bytes::<X>());
         probe.lap(Operation::WeightGradient, 1, work);
     }
 }
@@ -363,7 +387,7 @@ impl WideBatch {
     /// A layer forward by a wide product; the layer with its number, from 1.
     pub fn forward(
         &mut self,
-        isa: Isa,
+        (isa, team): (Isa, Team),
         (layer, number): (&Layer, usize),
         (inputs, scale): (Matrix<'_>, f32),
         samples: usize,
@@ -380,8 +404,29 @@ impl WideBatch {
             stride: inputs_stride,
         });
         probe.lap(Operation::Transpose, number, || Work::moving(8 * samples * columns));
-        let inputs = Matrix { blocks: &self.inputs_t, stride: inputs_stride };
-        isa.run(ForwardWide { layer, inputs, scale, samples, out: &mut self.z_t, stride, ahead });
+        let (inputs_t, z_t) = (&self.inputs_t[..], &mut self.z_t[..blocks(samples) * stride]);
+        let run = |inputs, samples, outputs: Range<usize>, out: &mut [Block], ahead: &mut _| {
+            let inputs = Matrix { blocks: inputs, stride: inputs_stride };
+            isa.run(ForwardWide { layer, outputs, inputs, scale, samples, out, stride, ahead });
+        };
+        if team.is_alone() {
+            run(inputs_t, samples, 0..outputs, z_t, ahead);
+        } else if samples <= LANES {
+            let part = team.part(outputs);
+            team.each(z_t[..outputs].chunks_mut(part).enumerate(), |(index, out)| {
+                let first = index * part;
+                let ahead = &mut NextBatch::nothing();
+                run(inputs_t, samples, first..first + out.len(), out, ahead);
+            });
+        } else {
+            // As wide as can be, for tiles are.
+            let width = blocks(samples).div_ceil(team.threads());
+            let parts = inputs_t.chunks(width * inputs_stride).zip(z_t.chunks_mut(width * stride));
+            team.each(parts.zip((0..samples).step_by(width * LANES)), |((inputs, out), first)| {
+                let samples = (samples - first).min(width * LANES);
+                run(inputs, samples, 0..outputs, out, &mut NextBatch::nothing());
+            });
+        }
         probe.lap(Operation::Forward, number, || forward_work(layer, samples, 4));
         isa.run(Transpose {
             from: Matrix { blocks: &self.z_t, stride },
@@ -392,6 +437,30 @@ impl WideBatch {
         });
         probe.lap(Operation::Transpose, number, || Work::moving(8 * samples * outputs));
     }
+}
+
+/// A layer forward by dot products.
+fn forward(
+    (isa, team): (Isa, Team),
+    layer: &Layer,
+    (inputs, scale): (Matrix<'_>, f32),
+    samples: usize,
+    (out, stride): (&mut [Block], usize),
+    ahead: &mut NextBatch<'_>,
+) {
+    let run = |outputs: Range<usize>, out: &mut [Block], ahead: &mut NextBatch<'_>| {
+        isa.run(Forward { layer, outputs, inputs, scale, samples, out, stride, ahead });
+    };
+    let outputs = layer.shape.outputs;
+    if team.is_alone() {
+        return run(0..outputs, out, ahead);
+    }
+    let width = team.part(blocks(outputs));
+    team.each(out.chunks_mut(width * stride).enumerate(), |(index, out)| {
+        let first = index * width * LANES;
+        let part = first..outputs.min(first + width * LANES);
+        run(part, out, &mut NextBatch::nothing());
+    });
 }
 
 /// Bytes of a value of an operand: 1 of a pixel, 4 of a float.
@@ -411,17 +480,24 @@ fn forward_work(layer: &Layer, samples: usize, input_bytes: usize) -> Work {
     Work::product([samples, outputs, inputs], bytes)
 }
 
+/// A layer's shape, how many of its inputs are meant, and whether it has no velocities.
+type PartSizes = (Shape, usize, bool);
+
 /// Deltas, weights and slopes are read, the deltas below written: of `width` inputs.
-fn input_gradient_work(layer: &Layer, width: usize, samples: usize) -> Work {
-    let (width, outputs) = (width.min(layer.shape.inputs), layer.shape.outputs);
+fn input_gradient_work((shape, width, _): PartSizes, samples: usize) -> Work {
+    let outputs = shape.outputs;
     let bytes = 4 * (samples * outputs + width * outputs + 2 * samples * width);
     Work::product([samples, width, outputs], bytes)
 }
 
 /// Inputs and deltas are read, weights and velocities read and written: of `width` inputs.
-fn weight_gradient_work(layer: &Layer, width: usize, samples: usize, input_bytes: usize) -> Work {
-    let (width, outputs) = (width.min(layer.shape.inputs), layer.shape.outputs);
-    let state = if layer.weight_velocity.is_empty() { 2 } else { 4 };
+fn weight_gradient_work(
+    (shape, width, plain): PartSizes,
+    samples: usize,
+    input_bytes: usize,
+) -> Work {
+    let outputs = shape.outputs;
+    let state = if plain { 2 } else { 4 };
     let bytes = input_bytes * samples * width + 4 * samples * outputs + 4 * state * width * outputs;
     Work::product([width, outputs, samples], bytes)
 }
@@ -441,18 +517,16 @@ pub fn transposed_stride(rows: usize) -> usize {
 ///
 /// This changes the order of the additions, so it may depend on nothing but the trial's own config.
 pub fn is_wide(capacity: usize, shape: Shape) -> bool {
-    let filled = capacity >= 2 * LANES && 3 * capacity.next_multiple_of(LANES) <= 4 * capacity;
+    let filled = capacity >= LANES && 3 * capacity.next_multiple_of(LANES) <= 4 * capacity;
     filled && shape.inputs.min(shape.outputs) >= 4 * LANES
 }
 
-/// The inputs of a layer, in blocks, cut so that the weights of each piece fit the second-level
-/// cache together with their velocities. The pieces are of whole tiles and change no number.
-fn strips(layer: &Layer) -> impl Iterator<Item = Range<usize>> + use<> {
-    const BLOCKS: usize = 8192; // 512 KiB
-    const TILE: usize = 6;
-    let columns = blocks(layer.shape.inputs);
-    let width = (BLOCKS / layer.stride / TILE).max(1) * TILE;
-    (0..columns).step_by(width).map(move |first| first..columns.min(first + width))
+/// Inputs of a layer, in blocks, whose weights fit the second-level cache together with their velocities.
+/// They are whole tiles, and change no number.
+fn strip_width(layer: &Layer) -> usize {
+    const BLOCKS: usize = 3072; // 192 KiB, and as much of velocities: of 512, which few processors fall short of
+    const TILE: usize = 3;
+    (BLOCKS / layer.stride / TILE).max(1) * TILE
 }
 
 /// The pixels of some samples, in blocks.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::elementwise::activate;
 use super::lanes::{Block, Kernel, LANES, Lanes, blocks, floats, floats_mut, prefetch_far};
-use super::network::Layer;
+use super::network::{Layer, LayerPart};
 use super::products::{
     Ahead, Coefficients, DotEpilogue, Matrix, Operand, Outer, dot_product, for_each_index,
     outer_product, totals,
@@ -75,6 +75,13 @@ impl<'a> NextBatch<'a> {
     }
 }
 
+impl NextBatch<'static> {
+    /// No batch.
+    pub fn nothing() -> Self {
+        NextBatch::new(Part { pixels: &[], labels: &[] }, 0, &[])
+    }
+}
+
 impl Ahead for &mut NextBatch<'_> {
     #[inline(always)]
     fn ask(&mut self, lines: usize) {
@@ -94,11 +101,13 @@ impl Ahead for &mut NextBatch<'_> {
 /// `z = scale * W x + b` of a batch, as a hidden layer takes it.
 pub struct Forward<'a, X, A> {
     pub layer: &'a Layer,
+    /// Which outputs, from a multiple of sixteen on.
+    pub outputs: Range<usize>,
     pub inputs: X,
     /// [`PIXEL`] where the inputs are pixels, 1 elsewhere.
     pub scale: f32,
     pub samples: usize,
-    /// Out: the blocks of a matrix, a row a sample.
+    /// Out: the blocks of a matrix of these outputs, a row a sample.
     pub out: &'a mut [Block],
     pub stride: usize,
     pub ahead: A,
@@ -109,9 +118,9 @@ impl<X: Operand, A: Ahead> Kernel for Forward<'_, X, A> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Forward { layer, inputs, scale, samples, out, stride, mut ahead } = self;
-        let bias = &floats(&layer.bias)[..layer.shape.outputs];
-        let weights = (layer.weights(), layer.shape.outputs);
+        let Forward { layer, outputs, inputs, scale, samples, out, stride, mut ahead } = self;
+        let bias = &floats(&layer.bias)[outputs.clone()];
+        let weights = (layer.weights().skip_rows(outputs.start), outputs.len());
         let depth = blocks(layer.shape.inputs);
         let mut epilogue = PlusBias { scale, bias, out: floats_mut(out), stride };
         dot_product(lanes, (inputs, 0..samples), weights, depth, &mut ahead, &mut epilogue);
@@ -149,12 +158,14 @@ impl DotEpilogue for PlusBias<'_> {
 /// `z = scale * W x + b` of a large batch, from its inputs transposed and to `z` transposed.
 pub struct ForwardWide<'a, A> {
     pub layer: &'a Layer,
+    /// Which outputs.
+    pub outputs: Range<usize>,
     /// A row an input.
     pub inputs: Matrix<'a>,
     /// [`PIXEL`] where the inputs are pixels, 1 elsewhere.
     pub scale: f32,
     pub samples: usize,
-    /// Out: the blocks of a matrix, a row an output.
+    /// Out: the blocks of a matrix, a row an output, from the first of these on.
     pub out: &'a mut [Block],
     pub stride: usize,
     pub ahead: A,
@@ -165,15 +176,15 @@ impl<A: Ahead> Kernel for ForwardWide<'_, A> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let ForwardWide { layer, inputs, scale, samples, out, stride, mut ahead } = self;
+        let ForwardWide { layer, outputs, inputs, scale, samples, out, stride, mut ahead } = self;
         let wide = Wide {
-            weights: layer.weights(),
-            outputs: layer.shape.outputs,
+            weights: layer.weights().skip_rows(outputs.start),
+            outputs: outputs.len(),
             inputs,
             depth: blocks(layer.shape.inputs),
             samples: blocks(samples),
         };
-        let finish = PlusRowBias { scale, bias: floats(&layer.bias) };
+        let finish = PlusRowBias { scale, bias: &floats(&layer.bias)[outputs] };
         wide_product(lanes, &wide, &mut ahead, &mut Strips { out, stride, finish });
     }
 }
@@ -267,7 +278,9 @@ pub struct Dropout {
 /// Activation, then inverted dropout, of a batch in place; and the derivative of both.
 pub struct Activate<'a> {
     pub hidden: Hidden,
-    /// In: `z`, out: the layer's output; the blocks of a matrix, a row a sample.
+    /// The first of the columns, in blocks.
+    pub first: usize,
+    /// In: `z`, out: the layer's output; the blocks of a matrix, a row a sample: some columns of it.
     pub values: &'a mut [Block],
     /// Out: d output / d z. What pads the last columns becomes zero in both.
     pub slopes: &'a mut [Block],
@@ -282,11 +295,11 @@ impl Kernel for Activate<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, _lanes: L) {
-        let Activate { hidden, values, slopes, stride, samples, dropout } = self;
+        let Activate { hidden, first, values, slopes, stride, samples, dropout } = self;
         let width = blocks(hidden.units);
         let columns = values.chunks_exact_mut(stride).zip(slopes.chunks_exact_mut(stride));
         let dropout = dropout.filter(|_| hidden.dropout > 0.0);
-        for (column, (values, slopes)) in columns.enumerate() {
+        for (column, (values, slopes)) in (first..).zip(columns) {
             let used = LANES.min(hidden.units - column * LANES);
             let rows = values.iter_mut().zip(slopes.iter_mut()).take(samples);
             for (sample, (value, slope)) in rows.enumerate() {
@@ -320,13 +333,13 @@ fn kept(stream: &Stream, block: u64, p: f32) -> [f32; LANES] {
 
 /// The gradient of some of a layer's inputs, `W^T d`, times the slope there: the `delta` below it.
 pub struct InputGradient<'a> {
-    pub layer: &'a Layer,
-    /// Which inputs, in blocks.
-    pub columns: Range<usize>,
+    /// The weights from these inputs, a row an output.
+    pub weights: Matrix<'a>,
+    pub outputs: usize,
     pub samples: usize,
     /// The loss's gradient at the layer's output, a row an output.
     pub delta_t: Matrix<'a>,
-    /// The blocks of a matrix, a row a sample.
+    /// The blocks of a matrix, a row a sample, a column an input of these.
     pub slopes: &'a [Block],
     /// Out, as `slopes`.
     pub out: &'a mut [Block],
@@ -338,13 +351,13 @@ impl Kernel for InputGradient<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let InputGradient { layer, columns, samples, delta_t, slopes, out, stride } = self;
+        let InputGradient { weights, outputs, samples, delta_t, slopes, out, stride } = self;
         let outer = Outer {
             a: Coefficients::of(delta_t),
             rows: samples,
-            b: layer.weights(),
-            columns,
-            depth: layer.shape.outputs,
+            b: weights,
+            columns: 0..weights.blocks.len() / weights.stride,
+            depth: outputs,
         };
         let finish = TimesSlope { slopes, stride };
         outer_product_in_strips(lanes, &outer, &mut Strips { out, stride, finish });
@@ -366,10 +379,10 @@ impl Finish for TimesSlope<'_> {
 
 /// The gradient of a layer's weights from some of its inputs, and their update.
 pub struct Learn<'a, X, A> {
-    pub layer: &'a mut Layer,
+    /// The weights from these inputs.
+    pub part: LayerPart<'a>,
+    /// All inputs of the layer.
     pub inputs: X,
-    /// Which inputs, in blocks.
-    pub columns: Range<usize>,
     pub samples: usize,
     /// The loss's gradient at the layer's output, a row a sample.
     pub delta: Matrix<'a>,
@@ -382,20 +395,17 @@ impl<X: Operand, A: Ahead> Kernel for Learn<'_, X, A> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Learn { layer, inputs, columns, samples, delta, rule, mut ahead } = self;
+        let Learn { part, inputs, samples, delta, rule, mut ahead } = self;
+        let LayerPart { shape, stride, columns, weight, velocity } = part;
+        let first = columns.start;
         let outer = Outer {
             a: Coefficients::of(delta),
-            rows: layer.shape.outputs,
+            rows: shape.outputs,
             b: inputs,
             columns,
             depth: samples,
         };
-        let mut update = Update {
-            rule,
-            weight: &mut layer.weight,
-            velocity: &mut layer.weight_velocity,
-            stride: layer.stride,
-        };
+        let mut update = Update { rule, first, weight, velocity, stride };
         outer_product(lanes, &outer, &mut ahead, &mut update);
     }
 }

@@ -1,6 +1,7 @@
 //! The CPU engine: every core trains trials of its own, in the widest vectors that it has.
 //!
-//! From the outside in: [`mod@array`] deals trials to threads, [`trial`] trains one for an epoch,
+//! From the outside in: [`mod@array`] deals trials to threads, large ones to a [`team`] of them, [`trial`] trains
+//! one for an epoch,
 //! [`batch`] takes a batch through a [`network`], in passes ([`dense`], [`softmax_xent`], [`sgd`])
 //! made of matrix [`products`], large ones in [`strips`], and [`elementwise`] functions, on [`lanes`]; a
 //! [`probe`] takes the times of them where a profile is wanted, and single [`operations`] can be
@@ -20,6 +21,7 @@ mod products;
 mod sgd;
 mod softmax_xent;
 mod strips;
+mod team;
 mod trial;
 
 use crate::data::Part;
@@ -28,6 +30,7 @@ use crate::error::Result;
 use crate::model::{Architecture, Parameters};
 use array::CpuArray;
 use lanes::Isa;
+use team::Team;
 
 /// Trains on the processor. Neither the threads nor the instruction set change any number.
 pub struct CpuEngine {
@@ -55,6 +58,16 @@ impl CpuEngine {
     pub fn with_isa(self, isa: Isa) -> Self {
         CpuEngine { isa, ..self }
     }
+}
+
+/// How many of so many threads train these trials at a time, at most.
+pub fn threads_at_work(threads: usize, trials: &[Trial]) -> usize {
+    let team = |trial| Team::of(trial, threads, trials.len());
+    let at_work = |trial| {
+        let alike = trials.iter().filter(|other| team(other) == team(trial)).count();
+        alike.min(threads / team(trial).threads()) * team(trial).threads()
+    };
+    trials.iter().map(at_work).max().unwrap_or(0)
 }
 
 impl Engine for CpuEngine {

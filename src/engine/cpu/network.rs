@@ -1,5 +1,7 @@
 //! One trial's weights and momentum, padded for the lanes.
 
+use std::ops::Range;
+
 use super::lanes::{Block, LANES, blocks, floats, floats_mut};
 use super::products::Matrix;
 use crate::model::{Linear, Parameters, Shape};
@@ -26,6 +28,61 @@ pub struct Layer {
 impl Layer {
     pub fn weights(&self) -> Matrix<'_> {
         Matrix { blocks: &self.weight, stride: self.stride }
+    }
+}
+
+impl Layer {
+    /// Its weights in parts of so many columns, to be changed apart from each other.
+    pub fn parts(&mut self, columns: usize) -> impl Iterator<Item = LayerPart<'_>> {
+        let (shape, stride) = (self.shape, self.stride);
+        let velocities = self.weight_velocity.chunks_mut(columns * stride);
+        let weights = self.weight.chunks_mut(columns * stride);
+        let both = weights.zip(velocities.chain(std::iter::repeat_with(Default::default)));
+        both.enumerate().map(move |(index, (weight, velocity))| {
+            let first = index * columns;
+            LayerPart {
+                shape,
+                stride,
+                columns: first..first + weight.len() / stride,
+                weight,
+                velocity,
+            }
+        })
+    }
+
+    /// All of its weights as one part.
+    pub fn whole(&mut self) -> LayerPart<'_> {
+        LayerPart {
+            shape: self.shape,
+            stride: self.stride,
+            columns: 0..blocks(self.shape.inputs),
+            weight: &mut self.weight,
+            velocity: &mut self.weight_velocity,
+        }
+    }
+}
+
+/// Some columns of a layer's weights.
+pub struct LayerPart<'a> {
+    /// Of the layer.
+    pub shape: Shape,
+    pub stride: usize,
+    /// Which of the layer's inputs, in blocks.
+    pub columns: Range<usize>,
+    /// These columns alone.
+    pub weight: &'a mut [Block],
+    /// As `weight`, or empty where there is no momentum.
+    pub velocity: &'a mut [Block],
+}
+
+impl LayerPart<'_> {
+    pub fn weights(&self) -> Matrix<'_> {
+        Matrix { blocks: self.weight, stride: self.stride }
+    }
+
+    /// Inputs of the layer that it has.
+    pub fn width(&self) -> usize {
+        self.shape.inputs.min(self.columns.end * LANES) - self.columns.start * LANES
     }
 }
 

@@ -14,7 +14,7 @@ use super::probe::Unwatched;
 use super::products::Matrix;
 use super::sgd::Rule;
 use super::softmax_xent::{Logits, Train};
-use crate::data::Part;
+use super::team::Team;
 use crate::model::{Activation, Hidden, Linear, Parameters, Shape};
 use crate::random::{Purpose, Stream, symmetric_f32};
 
@@ -210,8 +210,7 @@ impl Prepared {
     pub fn run(&mut self) {
         let Prepared { isa, layer, inputs, outputs, outputs_t, result, rule, .. } = self;
         let (isa, samples) = (*isa, self.sizes.samples);
-        let nothing = Part { pixels: &[], labels: &[] };
-        let mut ahead = NextBatch::new(nothing, 0, &[]);
+        let mut ahead = NextBatch::nothing();
         match self.operation {
             Operation::Forward => {
                 let (out, stride) = (&mut outputs.blocks[..], outputs.stride);
@@ -220,7 +219,7 @@ impl Prepared {
                     Some(wide) => {
                         let (given, out) = ((inputs, 1.0), (out, stride));
                         wide.forward(
-                            isa,
+                            (isa, Team::ALONE),
                             (layer, 1),
                             given,
                             samples,
@@ -230,21 +229,31 @@ impl Prepared {
                     }
                     None => {
                         let ahead = &mut ahead;
-                        isa.run(Forward { layer, inputs, scale: 1.0, samples, out, stride, ahead });
+                        let (outputs, scale) = (0..layer.shape.outputs, 1.0);
+                        isa.run(Forward {
+                            layer,
+                            outputs,
+                            inputs,
+                            scale,
+                            samples,
+                            out,
+                            stride,
+                            ahead,
+                        });
                     }
                 }
             }
             Operation::WeightGradient => {
-                let columns = 0..blocks(layer.shape.inputs);
                 let (delta, inputs, rule) = (outputs.matrix(), inputs.matrix(), *rule);
-                isa.run(Learn { layer, inputs, columns, samples, delta, rule, ahead: &mut ahead });
+                let (part, ahead) = (layer.whole(), &mut ahead);
+                isa.run(Learn { part, inputs, samples, delta, rule, ahead });
             }
             Operation::InputGradient => {
-                let columns = 0..blocks(layer.shape.inputs);
+                let (weights, outputs) = (layer.weights(), layer.shape.outputs);
                 let delta_t = outputs_t.matrix();
                 let (slopes, stride) = (&self.slopes[..], result.stride);
                 let out = &mut result.blocks;
-                isa.run(InputGradient { layer, columns, samples, delta_t, slopes, out, stride });
+                isa.run(InputGradient { weights, outputs, samples, delta_t, slopes, out, stride });
             }
             Operation::Gather => {
                 let (stride, out) = (result.stride, &mut result.blocks[..]);
@@ -255,7 +264,8 @@ impl Prepared {
                 let hidden = tanh(self.sizes.outputs);
                 let (stride, values) = (outputs.stride, &mut outputs.blocks[..]);
                 let slopes = &mut self.slopes;
-                isa.run(Activate { hidden, values, slopes, stride, samples, dropout: None });
+                let (first, dropout) = (0, None);
+                isa.run(Activate { hidden, first, values, slopes, stride, samples, dropout });
             }
             Operation::SoftmaxXent => {
                 let loss = isa.run(Train {

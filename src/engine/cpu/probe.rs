@@ -10,6 +10,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::team::Team;
 use crate::engine::profile::{Phase, Place, Recorder, Span, Spent, Work};
 
 /// One operation of a batch. The names of kernels are in the words of both wings.
@@ -27,11 +28,13 @@ pub enum Operation {
     InputGradient,
     /// With the update of the weights, which is the end of that product here.
     WeightGradient,
+    /// Both of these, where a team takes strip by strip.
+    Backward,
     /// The biases: their gradient and update.
     Sgd,
 }
 
-const ALL: [Operation; 9] = [
+const ALL: [Operation; 10] = [
     Operation::Shuffle,
     Operation::Gather,
     Operation::Transpose,
@@ -40,6 +43,7 @@ const ALL: [Operation; 9] = [
     Operation::SoftmaxXent,
     Operation::InputGradient,
     Operation::WeightGradient,
+    Operation::Backward,
     Operation::Sgd,
 ];
 
@@ -54,6 +58,7 @@ impl Operation {
             Operation::SoftmaxXent => "softmax_xent",
             Operation::InputGradient => "input_gradient",
             Operation::WeightGradient => "weight_gradient",
+            Operation::Backward => "backward",
             Operation::Sgd => "sgd",
         }
     }
@@ -214,8 +219,8 @@ impl Laps {
         self.wait = apart.clamp(1, MOST_APART) - 1;
     }
 
-    /// Hands the epoch over, which ends now.
-    pub fn finish(self, recorder: &Recorder, thread: usize, name: &str) {
+    /// Hands the epoch over, which ends now. A team's time is that of all its threads.
+    pub fn finish(self, recorder: &Recorder, (thread, team): (usize, Team), name: &str) {
         let ended = Instant::now();
         let track = format!("cpu thread {thread}");
         let span = |name: String, from: Instant, to: Instant| Span {
@@ -226,7 +231,8 @@ impl Laps {
         };
         let mut records = recorder.records();
         records.trial_epochs += 1;
-        records.loop_seconds += (ended - self.begun).as_secs_f64();
+        let threads = team.threads() as f64;
+        records.loop_seconds += threads * (ended - self.begun).as_secs_f64();
         if recorder.spans_an_epoch() > 0 {
             records.spans.push(span(name.to_owned(), self.begun, ended));
             let kept = self.kept.iter().map(|&(operation, layer, from, to)| {
@@ -237,7 +243,8 @@ impl Laps {
         }
         let clock = self.clock;
         for (phase, sums) in [Phase::Training, Phase::Validation].into_iter().zip(&self.phases) {
-            sums.rows(clock).for_each(|(operation, layer, spent)| {
+            sums.rows(clock).for_each(|(operation, layer, mut spent)| {
+                spent.seconds *= threads;
                 let place = Place {
                     phase: Some(phase),
                     operation: operation.name().into(),

@@ -37,6 +37,8 @@ impl Rule {
 /// The epilogue that updates weights where the tile of their gradient stands in registers.
 pub struct Update<'a> {
     pub rule: Rule,
+    /// The first column of the product that it has.
+    pub first: usize,
     /// The blocks of a [`Matrix`](super::products::Matrix), as are those of `velocity`.
     pub weight: &'a mut [Block],
     /// As `weight`; empty without momentum.
@@ -55,7 +57,7 @@ impl OuterEpilogue for Update<'_> {
     ) {
         let rule = self.rule;
         for_each_index!(n < N, 3, {
-            let first = (column + n) * self.stride + row;
+            let first = (column - self.first + n) * self.stride + row;
             let weight = &mut self.weight[first..][..M];
             if rule.momentum > 0.0 {
                 let velocity = &mut self.velocity[first..][..M];

@@ -1,4 +1,4 @@
-//! One trial on a CPU core: its network, its place in time, and the training of one epoch.
+//! One trial on a core, or on those of a team: its network, its place in time, and the training of one epoch.
 
 use std::time::Instant;
 
@@ -7,6 +7,7 @@ use super::lanes::{Isa, Kernel, Lanes};
 use super::network::Network;
 use super::probe::{Operation, Probe, Unwatched};
 use super::sgd::Rule;
+use super::team::Team;
 use crate::data::Part;
 use crate::engine::profile::{Phase, Work};
 use crate::engine::{EpochMetrics, Evaluation, ShuffleMode, Task, Trial};
@@ -33,7 +34,7 @@ const STEPS_PER_LOOK: usize = 64;
 
 impl<'a> Running<'a> {
     /// A trial with its initial values, before its first epoch.
-    pub fn new(isa: Isa, task: &'a Task, trial: Trial) -> Self {
+    pub fn new(isa: Isa, team: Team, task: &'a Task, trial: Trial) -> Self {
         let (architecture, numbers) = (&trial.recipe.architecture, &trial.recipe.hyperparameters);
         let initial = Parameters::initial(architecture, numbers.init, task.seed, trial.number);
         let capacity = numbers.batch_size.min(task.split.training().len());
@@ -41,8 +42,8 @@ impl<'a> Running<'a> {
             isa,
             task,
             network: Network::new(&initial, numbers.momentum > 0.0),
-            batch: Batch::new(isa, architecture, capacity),
-            scoring: scoring_batch(isa, architecture),
+            batch: Batch::new(isa, team, architecture, capacity),
+            scoring: scoring_batch(isa, team, architecture),
             trial,
             epochs: 0,
         }
@@ -153,8 +154,8 @@ impl Kernel for Fill<'_> {
 
 /// A batch for scoring. Its size changes the speed and no number: the weights of softmax regression
 /// stay in the first-level cache, so few samples do; larger ones should be read seldom.
-fn scoring_batch(isa: Isa, architecture: &Architecture) -> Batch {
-    Batch::new(isa, architecture, if architecture.hidden.is_empty() { 16 } else { 128 })
+fn scoring_batch(isa: Isa, team: Team, architecture: &Architecture) -> Batch {
+    Batch::new(isa, team, architecture, if architecture.hidden.is_empty() { 16 } else { 128 })
 }
 
 /// Evaluates a model; `isa` changes the speed and no number.
@@ -167,7 +168,7 @@ pub fn evaluate(
     let network = Network::new(parameters, false);
     let classes = architecture.classes;
     let mut confusion = vec![0; classes * classes];
-    let mut batch = scoring_batch(isa, architecture);
+    let mut batch = scoring_batch(isa, Team::ALONE, architecture);
     let count = |label: usize, predicted: usize| {
         // A sample with a logit that is not a number has no predicted class.
         if let Some(count) =
