@@ -518,8 +518,13 @@ pub fn transposed_stride(rows: usize) -> usize {
 /// This changes the order of the additions, so it may depend on nothing but the trial's own config.
 pub fn is_wide(capacity: usize, shape: Shape) -> bool {
     let filled = capacity >= LANES && 3 * capacity.next_multiple_of(LANES) <= 4 * capacity;
-    filled && shape.inputs.min(shape.outputs) >= 4 * LANES
+    let far = capacity >= LANES / 2 && shape.inputs * shape.outputs >= FAR;
+    (filled || far) && shape.inputs.min(shape.outputs) >= 4 * LANES
 }
+
+/// Weights that no second-level cache holds beside all else: they arrive as slowly for a few samples as for
+/// many where a dot product reads them, a page for every sixteen of a row.
+const FAR: usize = 1 << 17;
 
 /// Inputs of a layer, in blocks, whose weights fit the second-level cache together with their velocities.
 /// They are whole tiles, and change no number.
