@@ -320,16 +320,16 @@ impl Batch {
                 isa.run(Learn { part, inputs, samples, delta, rule, ahead });
             };
             let both = slopes.chunks(width * stride).zip(below.chunks_mut(width * stride));
-            let whole = (layer.shape, layer.shape.inputs, layer.weight_velocity.is_empty());
+            let whole = Extent::of(&layer.whole());
             let strips = layer.parts(width).zip(both);
             if team.is_alone() {
                 for (strip, (slopes, below)) in strips {
                     descend(&strip, slopes, below);
-                    let sizes = (strip.shape, strip.width(), strip.velocity.is_empty());
-                    let work = || input_gradient_work(sizes, samples);
+                    let extent = Extent::of(&strip);
+                    let work = || extent.input_gradient(samples);
                     probe.lap(Operation::InputGradient, number, work);
                     learn(strip, ahead);
-                    let work = || weight_gradient_work(sizes, samples, 4);
+                    let work = || extent.weight_gradient(samples, 4);
                     probe.lap(Operation::WeightGradient, number, work);
                 }
             } else {
@@ -337,9 +337,7 @@ impl Batch {
                     descend(&strip, slopes, below);
                     learn(strip, &mut NextBatch::nothing());
                 });
-                let work = || {
-                    input_gradient_work(whole, samples) + weight_gradient_work(whole, samples, 4)
-                };
+                let work = || whole.input_gradient(samples) + whole.weight_gradient(samples, 4);
                 probe.lap(Operation::Backward, number, work);
             }
             isa.run(LearnBiases { layer, samples, delta, rule });
@@ -364,7 +362,7 @@ impl Batch {
         floats_mut(delta).iter_mut().for_each(|value| *value *= PIXEL);
         probe.lap(Operation::Sgd, 1, || biases_work(layer, samples));
         let (delta, width) = (Matrix { blocks: delta, stride }, strip_width(layer));
-        let sizes = (layer.shape, layer.shape.inputs, layer.weight_velocity.is_empty());
+        let whole = Extent::of(&layer.whole());
         let learn = |part: LayerPart<'_>, ahead: &mut NextBatch<'_>| {
             isa.run(Learn { part, inputs: pixels, samples, delta, rule, ahead });
         };
@@ -372,7 +370,7 @@ impl Batch {
             true => learn(layer.whole(), ahead),
             false => team.each(layer.parts(width), |part| learn(part, &mut NextBatch::nothing())),
         }
-        let work = || weight_gradient_work(sizes, samples, value_bytes::<X>());
+        let work = || whole.weight_gradient(samples, value_bytes::<X>());
         probe.lap(Operation::WeightGradient, 1, work);
     }
 }
@@ -480,26 +478,35 @@ fn forward_work(layer: &Layer, samples: usize, input_bytes: usize) -> Work {
     Work::product([samples, outputs, inputs], bytes)
 }
 
-/// A layer's shape, how many of its inputs are meant, and whether it has no velocities.
-type PartSizes = (Shape, usize, bool);
-
-/// Deltas, weights and slopes are read, the deltas below written: of `width` inputs.
-fn input_gradient_work((shape, width, _): PartSizes, samples: usize) -> Work {
-    let outputs = shape.outputs;
-    let bytes = 4 * (samples * outputs + width * outputs + 2 * samples * width);
-    Work::product([samples, width, outputs], bytes)
+/// How much a pass over a part of a layer's weights works on.
+#[derive(Clone, Copy)]
+struct Extent {
+    inputs: usize,
+    outputs: usize,
+    momentum: bool,
 }
 
-/// Inputs and deltas are read, weights and velocities read and written: of `width` inputs.
-fn weight_gradient_work(
-    (shape, width, plain): PartSizes,
-    samples: usize,
-    input_bytes: usize,
-) -> Work {
-    let outputs = shape.outputs;
-    let state = if plain { 2 } else { 4 };
-    let bytes = input_bytes * samples * width + 4 * samples * outputs + 4 * state * width * outputs;
-    Work::product([width, outputs, samples], bytes)
+impl Extent {
+    fn of(part: &LayerPart<'_>) -> Extent {
+        let (inputs, outputs) = (part.width(), part.shape.outputs);
+        Extent { inputs, outputs, momentum: !part.velocity.is_empty() }
+    }
+
+    /// Deltas, weights and slopes are read, the deltas below written.
+    fn input_gradient(self, samples: usize) -> Work {
+        let Extent { inputs, outputs, .. } = self;
+        let bytes = 4 * (samples * outputs + inputs * outputs + 2 * samples * inputs);
+        Work::product([samples, inputs, outputs], bytes)
+    }
+
+    /// Inputs and deltas are read, weights and velocities read and written.
+    fn weight_gradient(self, samples: usize, input_bytes: usize) -> Work {
+        let Extent { inputs, outputs, momentum } = self;
+        let state = if momentum { 4 } else { 2 };
+        let bytes =
+            input_bytes * samples * inputs + 4 * samples * outputs + 4 * state * inputs * outputs;
+        Work::product([inputs, outputs, samples], bytes)
+    }
 }
 
 /// Deltas are read; biases and velocities, read and written, are next to nothing.
