@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 
 use super::{Outcome, PRECISION, Suite, Visit, count, skipped};
-use crate::engine::cpu::CpuEngine;
+use crate::engine::cpu::{CpuEngine, threads_at_work};
 use crate::engine::cuda::launch::Stream;
 use crate::engine::cuda::tiles::Precision;
 use crate::engine::{Engine, EpochMetrics, Next, Observer, Task, Trial, TrialArray};
@@ -65,7 +65,7 @@ impl Suite for Train {
         let trials = trials(&task, point);
         let (reference, ceiling, counter) = match &bench.device {
             Device::Processor(threads) => {
-                let threads = (*threads).min(trials.len());
+                let threads = threads_at_work(*threads, &trials);
                 (Reference::Processor(threads), Ceiling::Processor(threads), None)
             }
             Device::Cuda(cuda) => {
