@@ -110,6 +110,11 @@ pub fn check(run: &Run, baseline: &Run, path: &Path) -> Result<(), MeasureError>
 
 /// How a point stands to its baseline; none where one of them has too few rounds to say anything.
 pub fn change(now: &Measured, before: &Measured) -> Option<Change> {
+    if in_turn_with_copies(now) && in_turn_with_copies(before) {
+        let ratio = copies(&now.rounds)?.over(&copies(&before.rounds)?);
+        let verdict = verdict(&ratio, MEMORY_DRIFT);
+        return Some(Change { verdict, ratio, clock: Clock::Processor });
+    }
     let busy = |measured: &Measured| is_busy(&measured.rounds);
     // Counts of a simulated device are exact, and there is no processor in them.
     let waits = |measured: &Measured| measured.rounds.iter().all(|round| round.processor == 0.0);
@@ -117,17 +122,13 @@ pub fn change(now: &Measured, before: &Measured) -> Option<Change> {
         true => Clock::Processor,
         false => Clock::Wall,
     };
-    let (ratio, drift) = if in_turn_with_copies(now) && in_turn_with_copies(before) {
-        (copies(&now.rounds, clock)?.over(&copies(&before.rounds, clock)?), MEMORY_DRIFT)
-    } else {
-        let (now_cost, before_cost) = (cost(&now.rounds, clock)?, cost(&before.rounds, clock)?);
-        let drift = if now_cost.is_exact() && before_cost.is_exact() { 0.0 } else { DRIFT };
-        let ratio = now_cost.over(&before_cost);
-        // Above 1: the machine was slower than it was for the baseline.
-        let slower = best_reference(&before.rounds) / best_reference(&now.rounds);
-        let (low, high) = (ratio.low / slower.max(1.0), ratio.high / slower.min(1.0));
-        (Interval { low, high, ..ratio }, drift)
-    };
+    let (now_cost, before_cost) = (cost(&now.rounds, clock)?, cost(&before.rounds, clock)?);
+    let drift = if now_cost.is_exact() && before_cost.is_exact() { 0.0 } else { DRIFT };
+    let ratio = now_cost.over(&before_cost);
+    // Above 1: the machine was slower than it was for the baseline.
+    let slower = best_reference(&before.rounds) / best_reference(&now.rounds);
+    let (low, high) = (ratio.low / slower.max(1.0), ratio.high / slower.min(1.0));
+    let ratio = Interval { low, high, ..ratio };
     Some(Change { verdict: verdict(&ratio, drift), ratio, clock })
 }
 
@@ -147,9 +148,10 @@ fn in_turn_with_copies(measured: &Measured) -> bool {
     measured.roof == Some(Roof::Copy) && has_reference
 }
 
-/// A call's cost in bytes that the reference copied in that time.
-fn copies(rounds: &[Round], clock: Clock) -> Option<Interval> {
-    let cost = |round: &Round| seconds(round, clock) * round.reference_processor;
+/// A call's cost in bytes that the reference copied in that time. Processor time in both: of a round it is
+/// that of the middle sample, and not of the fastest, as the reference's is.
+fn copies(rounds: &[Round]) -> Option<Interval> {
+    let cost = |round: &Round| round.processor * round.reference_processor;
     median_interval(&rounds.iter().map(cost).collect::<Vec<f64>>(), CONFIDENCE)
 }
 
@@ -404,6 +406,7 @@ mod tests {
             let lucky = copy.rounds.iter_mut().skip(trial as usize % 7).step_by(40);
             lucky.for_each(|round| {
                 round.wall *= 0.8;
+                round.processor *= 0.8;
                 round.reference_processor /= 0.8;
             });
             copy.roof = Some(Roof::Copy);
