@@ -10,7 +10,7 @@
 #
 # Runs are kept in FOLDER and are not measured again, so that it can be stopped and gone on with. Nothing
 # has to be quiet: keep the machine busy with something else to make it hard. A repeat takes a minute.
-# $WARPSWEEP is the program, $LIMIT the seconds a point (2.5).
+# $WARPSWEEP is the program, $LIMIT the seconds a point (5).
 set -euo pipefail
 
 repeats="${1:-20}"
@@ -24,7 +24,7 @@ measure() {
     local to="$folder/$1"
     shift
     if [[ ! -s "$to" ]]; then
-        "$program" bench "$@" --device cpu --data synthetic --quiet --time-limit "${LIMIT:-2.5}" \
+        "$program" bench "$@" --device cpu --data synthetic --quiet --time-limit "${LIMIT:-5}" \
             --output "$to.part" --format json >/dev/null
         mv "$to.part" "$to"
     fi

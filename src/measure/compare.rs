@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::ceilings::Roof;
 use super::error::MeasureError;
 use super::record::{Measured, Round, Run};
-use super::statistics::{Interval, median_interval, quantile};
+use super::statistics::{Interval, median, median_interval, quantile};
 
 /// Confidence of a run's interval where there is one pass only.
 const CONFIDENCE: f64 = 0.99;
@@ -35,6 +35,10 @@ pub const DRIFT: f64 = 0.05;
 
 /// [`DRIFT`] of work that memory binds.
 pub const MEMORY_DRIFT: f64 = 0.06;
+
+/// Seconds from which on a call is long beside a disturbance, and beside the reference's millisecond: even its
+/// fastest one met the machine as it was in the middle, and not at its best.
+const LONG: f64 = 5e-3;
 
 /// Below this share of a core's time that was had when it was wanted, the machine was busy.
 pub const QUIET: f64 = 0.97;
@@ -126,8 +130,12 @@ pub fn change(now: &Measured, before: &Measured) -> Option<Change> {
     let drift = if now_cost.is_exact() && before_cost.is_exact() { 0.0 } else { DRIFT };
     let ratio = now_cost.over(&before_cost);
     // Above 1: the machine was slower than it was for the baseline.
-    let slower = best_reference(&before.rounds) / best_reference(&now.rounds);
-    let (low, high) = (ratio.low / slower.max(1.0), ratio.high / slower.min(1.0));
+    let mut slower = vec![best_reference(&before.rounds) / best_reference(&now.rounds)];
+    if now_cost.low.min(before_cost.low) > LONG {
+        slower.push(middle_reference(&before.rounds) / middle_reference(&now.rounds));
+    }
+    let low = ratio.low / slower.iter().copied().fold(1.0, f64::max);
+    let high = ratio.high / slower.iter().copied().fold(1.0, f64::min);
     let ratio = Interval { low, high, ..ratio };
     Some(Change { verdict: verdict(&ratio, drift), ratio, clock })
 }
@@ -214,6 +222,12 @@ fn best_reference(rounds: &[Round]) -> f64 {
     let mut rates: Vec<f64> = rounds.iter().map(|round| round.reference_processor).collect();
     rates.sort_by(|a, b| b.total_cmp(a));
     rates.get(2).or(rates.last()).copied().unwrap_or(1.0)
+}
+
+/// How fast the reference was in the middle of its rounds.
+fn middle_reference(rounds: &[Round]) -> f64 {
+    let rates: Vec<f64> = rounds.iter().map(|round| round.reference_processor).collect();
+    if rates.is_empty() { 1.0 } else { median(&rates) }
 }
 
 fn seconds(round: &Round, clock: Clock) -> f64 {
@@ -396,6 +410,22 @@ mod tests {
         // A machine that was faster makes nothing slower.
         let found = change(&run(0, 5.5, 1.3, 1.0, 0.0), &run(1, 5.0, 1.0, 1.0, 0.0)).unwrap();
         assert_eq!(found.verdict, Verdict::Unclear, "{found:?}");
+    }
+
+    #[test]
+    fn a_long_call_may_owe_what_the_machine_lost_in_the_middle_of_a_run() {
+        let disturbed = |cost: f64| {
+            let mut disturbed = run(0, cost, 1.0, 1.0, 0.0);
+            // But for a few rounds, in which it was no slower, the machine had a neighbour.
+            for round in disturbed.rounds.iter_mut().skip(4) {
+                round.reference_processor *= 0.7;
+                round.reference_wall *= 0.7;
+            }
+            disturbed.rounds.iter_mut().for_each(|round| round.wall /= 0.8);
+            change(&disturbed, &run(1, cost, 1.0, 1.0, 0.0)).unwrap().verdict
+        };
+        assert_eq!(disturbed(50.0), Verdict::Unclear);
+        assert_eq!(disturbed(0.5), Verdict::Slower);
     }
 
     #[test]
