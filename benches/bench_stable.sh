@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Is the bench itself to be trusted? Two questions, each asked again and again on this machine as it is:
+# Is the bench itself to be trusted? Three questions, each asked again and again on this machine as it is:
 #
 #   benches/bench_stable.sh [REPEATS] [FOLDER]     default: 20 repeats, into target/bench_stable
 #

@@ -130,12 +130,13 @@ pub fn change(now: &Measured, before: &Measured) -> Option<Change> {
     let drift = if now_cost.is_exact() && before_cost.is_exact() { 0.0 } else { DRIFT };
     let ratio = now_cost.over(&before_cost);
     // Above 1: the machine was slower than it was for the baseline.
-    let mut slower = vec![best_reference(&before.rounds) / best_reference(&now.rounds)];
-    if now_cost.low.min(before_cost.low) > LONG {
-        slower.push(middle_reference(&before.rounds) / middle_reference(&now.rounds));
-    }
-    let low = ratio.low / slower.iter().copied().fold(1.0, f64::max);
-    let high = ratio.high / slower.iter().copied().fold(1.0, f64::min);
+    let at_best = best_reference(&before.rounds) / best_reference(&now.rounds);
+    let in_the_middle = match now_cost.low.min(before_cost.low) > LONG {
+        true => middle_reference(&before.rounds) / middle_reference(&now.rounds),
+        false => at_best,
+    };
+    let low = ratio.low / at_best.max(in_the_middle).max(1.0);
+    let high = ratio.high / at_best.min(in_the_middle).min(1.0);
     let ratio = Interval { low, high, ..ratio };
     Some(Change { verdict: verdict(&ratio, drift), ratio, clock })
 }

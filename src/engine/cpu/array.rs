@@ -13,8 +13,8 @@ use crate::error::Result;
 
 /// Trials on all cores, each trained by one thread or team at a time, an epoch at a time.
 ///
-/// Those that teams train come first, the largest teams before the others. A free thread or team takes the trial with the most work left, so that no core waits for one last long
-/// trial at the end. A trial gets its weights when it is first taken, and only a few have weights
+/// Those that teams train come first, the largest teams before the others. A free thread or team takes the
+/// trial with the most work left, so that no core waits for one last long trial at the end. A trial gets its weights when it is first taken, and only a few have weights
 /// at once (more only if the observer pauses them), so an array may be long.
 pub struct CpuArray<'a> {
     isa: Isa,
@@ -55,10 +55,8 @@ impl<'a> CpuArray<'a> {
         CpuArray { isa, threads, task, slots: slots.collect() }
     }
 
-    /// Trains all trials of teams of one size.
-    fn advance_teams(&mut self, team: Team, observer: &dyn Observer) -> Result<()> {
-        let trials = self.slots.iter().filter(|slot| slot.team == team).count();
-        let teams = (self.threads / team.threads()).min(trials);
+    /// Trains all trials of teams of one size, on so many teams.
+    fn advance_teams(&mut self, team: Team, teams: usize, observer: &dyn Observer) -> Result<()> {
         let live = LIVE_PER_THREAD * teams;
         let (isa, task) = (self.isa, self.task);
         let slots = Mutex::new(&mut self.slots);
@@ -87,10 +85,8 @@ impl TrialArray for CpuArray<'_> {
                 other => other,
             };
         }
-        let mut teams: Vec<Team> = self.slots.iter().map(|slot| slot.team).collect();
-        teams.sort_unstable();
-        teams.dedup();
-        teams.into_iter().rev().try_for_each(|team| self.advance_teams(team, observer))
+        let in_turn = Team::in_turn(self.slots.iter().map(|slot| slot.team), self.threads);
+        in_turn.into_iter().try_for_each(|(team, teams)| self.advance_teams(team, teams, observer))
     }
 }
 
@@ -148,8 +144,8 @@ fn epoch(
     Ok(metrics)
 }
 
-/// The trial of such a team to train next: of those in training the one with the most work left, or a new one
-/// while there is room.
+/// The trial of such a team to train next: of those in training the one with the most work left, or
+/// a new one while there is room.
 fn take<'a>(
     slots: &Shared<'_, 'a>,
     team: Team,

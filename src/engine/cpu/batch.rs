@@ -361,14 +361,17 @@ impl Batch {
         isa.run(LearnBiases { layer, samples, delta: Matrix { blocks: delta, stride }, rule });
         floats_mut(delta).iter_mut().for_each(|value| *value *= PIXEL);
         probe.lap(Operation::Sgd, 1, || biases_work(layer, samples));
-        let (delta, width) = (Matrix { blocks: delta, stride }, strip_width(layer));
+        let delta = Matrix { blocks: delta, stride };
         let whole = Extent::of(&layer.whole());
         let learn = |part: LayerPart<'_>, ahead: &mut NextBatch<'_>| {
             isa.run(Learn { part, inputs: pixels, samples, delta, rule, ahead });
         };
         match team.is_alone() {
             true => learn(layer.whole(), ahead),
-            false => team.each(layer.parts(width), |part| learn(part, &mut NextBatch::nothing())),
+            false => {
+                let parts = layer.parts(strip_width(layer));
+                team.each(parts, |part| learn(part, &mut NextBatch::nothing()));
+            }
         }
         let work = || whole.weight_gradient(samples, value_bytes::<X>());
         probe.lap(Operation::WeightGradient, 1, work);
@@ -529,15 +532,16 @@ pub fn is_wide(capacity: usize, shape: Shape) -> bool {
     (filled || far) && shape.inputs.min(shape.outputs) >= 4 * LANES
 }
 
-/// Weights, 512 KiB of them, that come from behind the second-level cache at each step. A dot product asks for them a
-/// page for every sixteen of a row, which no prefetcher follows: for 8 samples as for 16 it took 630 us to read
-/// those of 882 x 882, and a wide product, whose lanes half of the samples fill, 330.
+/// Weights, 512 KiB of them, that come from behind the second-level cache at each step. A dot product asks
+/// for a page of them for every sixteen of a row, which no prefetcher follows: it took 630 us for 882 x 882,
+/// for 8 samples as for 16, and a wide product, half of whose lanes are empty then, 330.
 const FAR: usize = 1 << 17;
 
 /// Inputs of a layer, in blocks, whose weights fit the second-level cache together with their velocities.
 /// They are whole tiles, and change no number.
 fn strip_width(layer: &Layer) -> usize {
-    const BLOCKS: usize = 3072; // 192 KiB, and as much of velocities: of 512, which few processors fall short of
+    // 192 KiB, and as much of velocities: of 512, which few processors fall short of.
+    const BLOCKS: usize = 3072;
     const TILE: usize = 3;
     (BLOCKS / layer.stride / TILE).max(1) * TILE
 }

@@ -62,12 +62,9 @@ impl CpuEngine {
 
 /// How many of so many threads train these trials at a time, at most.
 pub fn threads_at_work(threads: usize, trials: &[Trial]) -> usize {
-    let team = |trial| Team::of(trial, threads, trials.len());
-    let at_work = |trial| {
-        let alike = trials.iter().filter(|other| team(other) == team(trial)).count();
-        alike.min(threads / team(trial).threads()) * team(trial).threads()
-    };
-    trials.iter().map(at_work).max().unwrap_or(0)
+    let teams = trials.iter().map(|trial| Team::of(trial, threads, trials.len()));
+    let at_work = Team::in_turn(teams, threads).into_iter();
+    at_work.map(|(team, at_a_time)| at_a_time * team.threads()).max().unwrap_or(0)
 }
 
 impl Engine for CpuEngine {

@@ -490,9 +490,9 @@ pub fn outer_product<L: Lanes, B: Operand>(
         (rows, columns) = (10, 2); // ten classes in one tile
     }
     let first = outer.columns.start;
-    // So many strips at once, which share the left operand and stay in the near cache all together. Of a tall
-    // product fewer: each column of what its epilogue reads and writes is a stream of its own then, and a
-    // prefetcher follows only so many (the update of 900 x 784 weights took twice as long with sixteen).
+    // So many strips at once, which share the left operand and stay in the near cache all together. Of a
+    // tall product fewer: each column of what its epilogue reads and writes is a stream of its own then, and
+    // a prefetcher follows only so many (the update of 900 x 784 weights took twice as long with sixteen).
     let streams = if outer.rows > TALL { STREAMS } else { STRIP_ROUNDS };
     let most = (STRIP_ROUNDS / outer.depth.max(1)).clamp(1, streams);
     // Loops and not closures: what a closure does with vectors may end up compiled without them.
@@ -516,8 +516,9 @@ pub fn outer_product<L: Lanes, B: Operand>(
 /// a quarter of that where they are bytes.
 const STRIP_ROUNDS: usize = 256;
 
-/// Rows from which on the columns of a result lie in pages of their own, and how many of them are then made at once.
+/// Rows of which a column fills a page of 4 KiB: taller ones lie in pages of their own.
 const TALL: usize = 64;
+/// Columns of a tall product that are made at once.
 const STREAMS: usize = 4;
 
 /// `M` rows and `count` times `N` blocks of an outer product.

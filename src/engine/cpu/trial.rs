@@ -1,4 +1,5 @@
-//! One trial on a core, or on those of a team: its network, its place in time, and the training of one epoch.
+//! One trial on a core, or on those of a team: its network, its place in time, and the training of one
+//! epoch.
 
 use std::time::Instant;
 
