@@ -138,8 +138,9 @@ impl Batch {
         if self.reads_bytes() {
             let rows = rows_of(part, self.inputs, step.samples);
             let inputs = Pixels { rows: ByteRows::new(&rows) };
-            probe.lap(Operation::Gather, 0, || ahead_work(step.samples.len(), step.next.len()));
-            self.logits(network, inputs, PIXEL, step.samples.len(), next, probe);
+            probe.lap(Operation::Gather, 0, || Work::moving(step.samples.len()));
+            let nothing = &mut NextBatch::nothing();
+            self.logits(network, (inputs, PIXEL), step.samples.len(), nothing, probe);
             let loss = self.loss(step, probe);
             self.backward(network, inputs, step, next, probe);
             loss
@@ -147,7 +148,7 @@ impl Batch {
             self.gather(part, step.samples, probe);
             let pixels = std::mem::take(&mut self.pixels);
             let inputs = Matrix { blocks: &pixels, stride: self.stride };
-            self.forward(network, inputs, step.samples.len(), next, dropout, probe);
+            self.forward(network, inputs, step.samples.len(), dropout, probe);
             let loss = self.loss(step, probe);
             self.backward(network, inputs, step, next, probe);
             self.pixels = pixels;
@@ -155,28 +156,29 @@ impl Batch {
         }
     }
 
-    /// Scores samples: adds their losses to `total` and returns their predicted classes.
+    /// Scores samples, with those after them in sight: adds their losses to `total` and returns their
+    /// predicted classes.
     pub fn score(
         &mut self,
         network: &Network,
         part: Part<'_>,
-        samples: &[u32],
+        (samples, next): (&[u32], &[u32]),
         total: &mut f64,
         probe: &mut impl Probe,
     ) -> &[u32] {
         probe.step(samples.len());
-        let mut next = NextBatch::new(part, self.inputs, &[]);
         self.take_labels(part, samples);
         if self.reads_bytes() {
             let rows = rows_of(part, self.inputs, samples);
             let inputs = Pixels { rows: ByteRows::new(&rows) };
-            probe.lap(Operation::Gather, 0, || ahead_work(samples.len(), 0));
-            self.logits(network, inputs, PIXEL, samples.len(), &mut next, probe);
+            probe.lap(Operation::Gather, 0, || Work::moving(samples.len()));
+            let next = &mut NextBatch::new(part, self.inputs, next);
+            self.logits(network, (inputs, PIXEL), samples.len(), next, probe);
         } else {
             self.gather(part, samples, probe);
             let pixels = std::mem::take(&mut self.pixels);
             let inputs = Matrix { blocks: &pixels, stride: self.stride };
-            self.forward(network, inputs, samples.len(), &mut next, |_| None, probe);
+            self.forward(network, inputs, samples.len(), |_| None, probe);
             self.pixels = pixels;
         }
         let logits = Logits { values: &self.output.logits, classes: self.output.classes };
@@ -218,7 +220,6 @@ impl Batch {
         network: &Network,
         pixels: Matrix<'_>,
         samples: usize,
-        ahead: &mut NextBatch<'_>,
         dropout: impl Fn(usize) -> Option<Dropout>,
         probe: &mut impl Probe,
     ) {
@@ -227,15 +228,15 @@ impl Batch {
         let mut layers = std::mem::take(&mut self.hidden);
         let (mut inputs, mut scale) = (pixels, PIXEL);
         for (index, (hidden, layer)) in layers.iter_mut().zip(&network.layers).enumerate() {
-            let (out, ahead) = (&mut hidden.values[..], &mut *ahead);
+            let out = &mut hidden.values[..];
             let number = index + 1;
             match &mut hidden.wide {
                 Some(wide) => {
                     let (layer, inputs, out) = ((layer, number), (inputs, scale), (out, stride));
-                    wide.forward((isa, team), layer, inputs, samples, out, (ahead, probe));
+                    wide.forward((isa, team), layer, inputs, samples, out, probe);
                 }
                 None => {
-                    forward((isa, team), layer, (inputs, scale), samples, (out, stride), ahead);
+                    forward((isa, team), layer, (inputs, scale), samples, (out, stride));
                     probe.lap(Operation::Forward, number, || forward_work(layer, samples, 4));
                 }
             }
@@ -250,7 +251,7 @@ impl Batch {
             probe.lap(Operation::Activate, number, || Work::moving(12 * samples * units));
             (inputs, scale) = (Matrix { blocks: &hidden.values, stride }, 1.0);
         }
-        self.logits(network, inputs, scale, samples, ahead, probe);
+        self.logits(network, (inputs, scale), samples, &mut NextBatch::nothing(), probe);
         self.hidden = layers;
     }
 
@@ -258,8 +259,7 @@ impl Batch {
     fn logits<X: Operand>(
         &mut self,
         network: &Network,
-        inputs: X,
-        scale: f32,
+        (inputs, scale): (X, f32),
         samples: usize,
         ahead: &mut NextBatch<'_>,
         probe: &mut impl Probe,
@@ -316,7 +316,8 @@ impl Batch {
                 let (weights, outputs) = (strip.weights(), strip.shape.outputs);
                 isa.run(InputGradient { weights, outputs, samples, delta_t, slopes, out, stride });
             };
-            let learn = |part: LayerPart<'_>, ahead: &mut NextBatch<'_>| {
+            let learn = |part: LayerPart<'_>| {
+                let ahead = &mut NextBatch::nothing();
                 isa.run(Learn { part, inputs, samples, delta, rule, ahead });
             };
             let both = slopes.chunks(width * stride).zip(below.chunks_mut(width * stride));
@@ -328,14 +329,14 @@ impl Batch {
                     let extent = Extent::of(&strip);
                     let work = || extent.input_gradient(samples);
                     probe.lap(Operation::InputGradient, number, work);
-                    learn(strip, ahead);
+                    learn(strip);
                     let work = || extent.weight_gradient(samples, 4);
                     probe.lap(Operation::WeightGradient, number, work);
                 }
             } else {
                 team.each(strips, |(strip, (slopes, below))| {
                     descend(&strip, slopes, below);
-                    learn(strip, &mut NextBatch::nothing());
+                    learn(strip);
                 });
                 let work = || whole.input_gradient(samples) + whole.weight_gradient(samples, 4);
                 probe.lap(Operation::Backward, number, work);
@@ -393,7 +394,7 @@ impl WideBatch {
         (inputs, scale): (Matrix<'_>, f32),
         samples: usize,
         (out, out_stride): (&mut [Block], usize),
-        (ahead, probe): (&mut NextBatch<'_>, &mut impl Probe),
+        probe: &mut impl Probe,
     ) {
         let Shape { inputs: columns, outputs } = layer.shape;
         let (inputs_stride, stride) = (transposed_stride(columns), transposed_stride(outputs));
@@ -406,18 +407,17 @@ impl WideBatch {
         });
         probe.lap(Operation::Transpose, number, || Work::moving(8 * samples * columns));
         let (inputs_t, z_t) = (&self.inputs_t[..], &mut self.z_t[..blocks(samples) * stride]);
-        let run = |inputs, samples, outputs: Range<usize>, out: &mut [Block], ahead: &mut _| {
+        let run = |inputs, samples, outputs: Range<usize>, out: &mut [Block]| {
             let inputs = Matrix { blocks: inputs, stride: inputs_stride };
-            isa.run(ForwardWide { layer, outputs, inputs, scale, samples, out, stride, ahead });
+            isa.run(ForwardWide { layer, outputs, inputs, scale, samples, out, stride });
         };
         if team.is_alone() {
-            run(inputs_t, samples, 0..outputs, z_t, ahead);
+            run(inputs_t, samples, 0..outputs, z_t);
         } else if samples <= LANES {
             let part = team.part(outputs);
             team.each(z_t[..outputs].chunks_mut(part).enumerate(), |(index, out)| {
                 let first = index * part;
-                let ahead = &mut NextBatch::nothing();
-                run(inputs_t, samples, first..first + out.len(), out, ahead);
+                run(inputs_t, samples, first..first + out.len(), out);
             });
         } else {
             // As wide as can be, for tiles are.
@@ -425,7 +425,7 @@ impl WideBatch {
             let parts = inputs_t.chunks(width * inputs_stride).zip(z_t.chunks_mut(width * stride));
             team.each(parts.zip((0..samples).step_by(width * LANES)), |((inputs, out), first)| {
                 let samples = (samples - first).min(width * LANES);
-                run(inputs, samples, 0..outputs, out, &mut NextBatch::nothing());
+                run(inputs, samples, 0..outputs, out);
             });
         }
         probe.lap(Operation::Forward, number, || forward_work(layer, samples, 4));
@@ -447,31 +447,25 @@ fn forward(
     (inputs, scale): (Matrix<'_>, f32),
     samples: usize,
     (out, stride): (&mut [Block], usize),
-    ahead: &mut NextBatch<'_>,
 ) {
-    let run = |outputs: Range<usize>, out: &mut [Block], ahead: &mut NextBatch<'_>| {
-        isa.run(Forward { layer, outputs, inputs, scale, samples, out, stride, ahead });
+    let run = |outputs: Range<usize>, out: &mut [Block]| {
+        isa.run(Forward { layer, outputs, inputs, scale, samples, out, stride });
     };
     let outputs = layer.shape.outputs;
     if team.is_alone() {
-        return run(0..outputs, out, ahead);
+        return run(0..outputs, out);
     }
     let width = team.part(blocks(outputs));
     team.each(out.chunks_mut(width * stride).enumerate(), |(index, out)| {
         let first = index * width * LANES;
         let part = first..outputs.min(first + width * LANES);
-        run(part, out, &mut NextBatch::nothing());
+        run(part, out);
     });
 }
 
 /// Bytes of a value of an operand: 1 of a pixel, 4 of a float.
 fn value_bytes<X: Operand>() -> usize {
     size_of::<X::Item>() / LANES
-}
-
-/// Labels are read; of each sample to come the first and the last line of its pixels are asked for.
-fn ahead_work(samples: usize, next: usize) -> Work {
-    Work::moving(samples + 2 * 64 * next)
 }
 
 /// Inputs and weights are read, outputs written.

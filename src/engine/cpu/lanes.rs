@@ -8,6 +8,7 @@
 
 #![allow(unsafe_code)]
 
+use std::hint::black_box;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -61,6 +62,8 @@ pub trait Lanes: Copy {
     const DOT: (usize, usize);
     /// Whether there are registers left for what the next round of a tile multiplies.
     const AHEAD: bool;
+    /// Whether a multiply-add takes a number from memory for all its lanes.
+    const BROADCASTS_IN_FMA: bool;
 
     fn splat(self, value: f32) -> Self::F;
     fn load(self, from: &Block) -> Self::F;
@@ -233,6 +236,13 @@ impl<'a, T, const N: usize> Walk<'a, T, N> {
         assert!(count == 0 || end.is_some_and(|end| end <= items.len()), "a walk leaves its slice");
         Walk { next: items.as_ptr(), stride, left: count, items: PhantomData }
     }
+
+    /// The same walk from an address that the compiler does not know to be the same: what is read on both
+    /// walks is read by the very instructions that use it, and not once for both.
+    #[inline(always)]
+    pub fn apart(self) -> Self {
+        Walk { next: black_box(self.next), ..self }
+    }
 }
 
 impl<'a, T, const N: usize> Iterator for Walk<'a, T, N> {
@@ -320,6 +330,7 @@ impl Lanes for Portable {
     const OUTER: (usize, usize) = if cfg!(target_arch = "aarch64") { (6, 1) } else { (2, 1) };
     const DOT: (usize, usize) = if cfg!(target_arch = "aarch64") { (2, 8) } else { (1, 2) };
     const AHEAD: bool = false;
+    const BROADCASTS_IN_FMA: bool = false;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F {

@@ -210,7 +210,6 @@ impl Prepared {
     pub fn run(&mut self) {
         let Prepared { isa, layer, inputs, outputs, outputs_t, result, rule, .. } = self;
         let (isa, samples) = (*isa, self.sizes.samples);
-        let mut ahead = NextBatch::nothing();
         match self.operation {
             Operation::Forward => {
                 let (out, stride) = (&mut outputs.blocks[..], outputs.stride);
@@ -218,34 +217,18 @@ impl Prepared {
                 match &mut self.wide {
                     Some(wide) => {
                         let (given, out) = ((inputs, 1.0), (out, stride));
-                        wide.forward(
-                            (isa, Team::ALONE),
-                            (layer, 1),
-                            given,
-                            samples,
-                            out,
-                            (&mut ahead, &mut Unwatched),
-                        );
+                        let alone = (isa, Team::ALONE);
+                        wide.forward(alone, (layer, 1), given, samples, out, &mut Unwatched);
                     }
                     None => {
-                        let ahead = &mut ahead;
                         let (outputs, scale) = (0..layer.shape.outputs, 1.0);
-                        isa.run(Forward {
-                            layer,
-                            outputs,
-                            inputs,
-                            scale,
-                            samples,
-                            out,
-                            stride,
-                            ahead,
-                        });
+                        isa.run(Forward { layer, outputs, inputs, scale, samples, out, stride });
                     }
                 }
             }
             Operation::WeightGradient => {
                 let (delta, inputs, rule) = (outputs.matrix(), inputs.matrix(), *rule);
-                let (part, ahead) = (layer.whole(), &mut ahead);
+                let (part, ahead) = (layer.whole(), &mut NextBatch::nothing());
                 isa.run(Learn { part, inputs, samples, delta, rule, ahead });
             }
             Operation::InputGradient => {

@@ -10,6 +10,7 @@
 //! cut into tiles: each is one chain of fused multiply-adds in ascending order (for the dot product,
 //! sixteen chains and `fold`'s tree).
 
+use std::array;
 use std::ops::Range;
 
 use super::lanes::{Block, ByteRows, Kernel, LANES, Lanes, Walk, floats};
@@ -47,6 +48,8 @@ pub struct Pixels<'a> {
 pub trait Operand: Copy + Send + Sync {
     /// Where sixteen values lie.
     type Item: Copy;
+    /// Whether values are converted as they are loaded, by instructions that take the ports of broadcasts.
+    const CONVERTED: bool;
 
     fn load<L: Lanes>(lanes: L, item: Self::Item) -> L::F;
 
@@ -70,6 +73,7 @@ pub trait Operand: Copy + Send + Sync {
 
 impl<'a> Operand for Matrix<'a> {
     type Item = &'a Block;
+    const CONVERTED: bool = false;
 
     #[inline(always)]
     fn load<L: Lanes>(lanes: L, item: &Block) -> L::F {
@@ -98,13 +102,14 @@ impl<'a> Operand for Matrix<'a> {
     ) -> impl Iterator<Item = [&'a Block; N]> {
         let Matrix { blocks, stride } = self.skip_rows(depth.start);
         let columns: [&[Block]; N] =
-            std::array::from_fn(|n| &blocks[(column + n) * stride..][..depth.len()]);
-        (0..depth.len()).map(move |k| std::array::from_fn(|n| &columns[n][k]))
+            array::from_fn(|n| &blocks[(column + n) * stride..][..depth.len()]);
+        (0..depth.len()).map(move |k| array::from_fn(|n| &columns[n][k]))
     }
 }
 
 impl<'a> Operand for Pixels<'a> {
     type Item = &'a [u8; LANES];
+    const CONVERTED: bool = true;
 
     #[inline(always)]
     fn load<L: Lanes>(lanes: L, item: &[u8; LANES]) -> L::F {
@@ -122,8 +127,8 @@ impl<'a> Operand for Pixels<'a> {
         row: usize,
         depth: usize,
     ) -> impl Iterator<Item = [&'a [u8; LANES]; N]> {
-        let rows: [&[[u8; LANES]]; N] = std::array::from_fn(|n| &self.rows.row(row + n)[..depth]);
-        (0..depth).map(move |i| std::array::from_fn(|n| &rows[n][i]))
+        let rows: [&[[u8; LANES]]; N] = array::from_fn(|n| &self.rows.row(row + n)[..depth]);
+        (0..depth).map(move |i| array::from_fn(|n| &rows[n][i]))
     }
 
     #[inline(always)]
@@ -136,17 +141,19 @@ impl<'a> Operand for Pixels<'a> {
     }
 }
 
-/// Memory that is read after this product: its cache lines are asked for a few at a time, between
+/// The pixels of the batch after this one: their cache lines are asked for a few at a time, between
 /// tiles, because a burst of requests would stop the core until they are answered.
 pub trait Ahead {
-    /// Called once a tile, with as many lines as arrive while such a tile is computed.
+    /// Called once a tile.
     fn ask(&mut self, lines: usize);
 }
 
-/// Cache lines that are asked for in a tile. A core waits for sixteen at once at most, each takes
-/// some 100 ns, and the tiles of ten classes take about 200 and 70 ns.
-pub const LINES_A_DOT_TILE: usize = 14;
-const LINES_AN_OUTER_TILE: usize = 5;
+/// Cache lines that a tile asks for, which is a `part` of a `whole` product of `samples` with `columns` blocks of
+/// inputs each: so much of as many samples' pixels. All tiles together ask for all of them, evenly.
+const fn lines_of_tile((samples, columns): (usize, usize), part: usize, whole: usize) -> usize {
+    const BLOCKS_A_LINE: usize = 64 / LANES;
+    (samples * columns.div_ceil(BLOCKS_A_LINE) * part).div_ceil(whole)
+}
 
 /// Repeats an expression for `$i` from 0 to `$count`, each time with a constant, where the count is known
 /// to be 2, 3, 4 or 10 at most.
@@ -242,6 +249,18 @@ fn load_next<L: Lanes, X: Operand, const N: usize>(
     }
 }
 
+/// The next items of equally long walks.
+#[inline(always)]
+fn next_of_all<'a, T, const M: usize, const N: usize>(
+    walks: &mut [Walk<'a, T, M>; N],
+) -> Option<[&'a [T; M]; N]> {
+    let mut items = [walks[0].next()?; N];
+    for n in 1..N {
+        items[n] = walks[n].next()?;
+    }
+    Some(items)
+}
+
 /// [`load_next`] of one part.
 #[inline(always)]
 fn load_next_part<L: Lanes, X: Operand, const N: usize>(
@@ -267,18 +286,18 @@ pub fn load<L: Lanes, X: Operand, const N: usize>(lanes: L, items: [X::Item; N])
     loaded
 }
 
-/// Adds one round to a tile of an outer product.
+/// Adds one round to a tile of an outer product. The left values are the same for all columns, perhaps from
+/// addresses of their own.
 #[inline(always)]
 pub fn add_round<L: Lanes, const M: usize, const N: usize>(
     lanes: L,
     sums: &mut [[L::F; N]; M],
-    left: &[f32; M],
+    left: [&[f32; M]; N],
     right: [L::F; N],
 ) {
     for m in 0..M {
-        let value = lanes.splat(left[m]);
         for n in 0..N {
-            sums[m][n] = lanes.fma(value, right[n], sums[m][n]);
+            sums[m][n] = lanes.fma(lanes.splat(left[n][m]), right[n], sums[m][n]);
         }
     }
 }
@@ -351,8 +370,9 @@ pub fn dot_product<L: Lanes, X: Operand>(
             if count == 0 {
                 continue;
             }
+            let lines = lines_of_tile((m, depth), n, outputs);
             let (ahead, epilogue, b) = (&mut *ahead, &mut *epilogue, samples.start + first);
-            call_tile!(lanes, (m, n), DotTile (_ _ _) { x, b, count, w, o, depth, ahead, epilogue },
+            call_tile!(lanes, (m, n), DotTile (_ _ _) { x, b, count, w, o, depth, lines, ahead, epilogue },
                 1: 1 2 3 4 5 6 7 8 9 10;
                 2: 1 2 3 4 5 6 7 8 9 10;
             );
@@ -369,6 +389,7 @@ struct DotTile<'a, const M: usize, const N: usize, X, A, E> {
     w: Matrix<'a>,
     o: usize,
     depth: usize,
+    lines: usize,
     ahead: A,
     epilogue: E,
 }
@@ -388,7 +409,7 @@ impl<const M: usize, const N: usize, X: Operand, A: Ahead, E: DotEpilogue> Kerne
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         for tile in 0..self.count {
-            self.ahead.ask(LINES_A_DOT_TILE);
+            self.ahead.ask(self.lines);
             let b = self.b + tile * M;
             let mut sums = [[lanes.splat(0.0); N]; M];
             for_each_index!(part < L::PARTS, 4, {
@@ -490,6 +511,7 @@ pub fn outer_product<L: Lanes, B: Operand>(
         (rows, columns) = (10, 2); // ten classes in one tile
     }
     let first = outer.columns.start;
+    let pixels = (outer.depth, outer.columns.len());
     // So many strips at once, which share the left operand and stay in the near cache all together. Of a
     // tall product fewer: each column of what its epilogue reads and writes is a stream of its own then, and
     // a prefetcher follows only so many (the update of 900 x 784 weights took twice as long with sixteen).
@@ -502,8 +524,9 @@ pub fn outer_product<L: Lanes, B: Operand>(
             for (row, m) in cut_in_blocks(outer.rows, rows) {
                 let (ahead, epilogue) = (&mut *ahead, &mut *epilogue);
                 let column = first + start + strip * n;
+                let lines = lines_of_tile(pixels, m * n, outer.rows * outer.columns.len());
                 call_tile!(lanes, (m, n),
-                    OuterTile (_ _ _) { outer, row, column, count, ahead, epilogue },
+                    OuterTile (_ _ _) { outer, row, column, count, lines, ahead, epilogue },
                     1: 1 2 3; 2: 1 2 3; 3: 1 2 3; 4: 1 2 3; 5: 1 2 3; 6: 1 2 3; 7: 1 2 3; 8: 1 2 3;
                     9: 1 2; 10: 1 2;
                 );
@@ -527,6 +550,7 @@ struct OuterTile<'a, const M: usize, const N: usize, B, A, E> {
     row: usize,
     column: usize,
     count: usize,
+    lines: usize,
     ahead: A,
     epilogue: E,
 }
@@ -545,18 +569,22 @@ impl<const M: usize, const N: usize, B: Operand, A: Ahead, E: OuterEpilogue> Ker
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let OuterTile { outer, row, column, count, ahead, epilogue } = self;
+        let OuterTile { outer, row, column, count, lines, ahead, epilogue } = self;
         let zero = lanes.splat(0.0);
         let a = Walk::<_, M>::new(outer.a.from(row), outer.a.step, outer.depth);
+        // A walk for each column, for multiply-adds that take `a` from memory.
+        let apart = B::CONVERTED && L::BROADCASTS_IN_FMA;
+        let a: [_; N] = array::from_fn(|_| if apart { a.clone().apart() } else { a.clone() });
         for tile in 0..count {
-            ahead.ask(LINES_AN_OUTER_TILE);
+            ahead.ask(lines);
             let column = column + tile * N;
             let mut sums = [[zero; N]; M];
             let (mut rows, mut loaded) = (outer.b.down::<N>(column, 0..outer.depth), [zero; N]);
             if L::AHEAD {
                 load_next::<L, B, N>(lanes, &mut rows, &mut loaded);
             }
-            for left in a.clone() {
+            let mut a = a.clone();
+            while let Some(left) = next_of_all(&mut a) {
                 if !L::AHEAD {
                     load_next::<L, B, N>(lanes, &mut rows, &mut loaded);
                 }
@@ -574,6 +602,84 @@ impl<const M: usize, const N: usize, B: Operand, A: Ahead, E: OuterEpilogue> Ker
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::cpu::lanes::{Isa, blocks};
+
+    #[derive(Default)]
+    struct Asked(usize);
+
+    impl Ahead for Asked {
+        fn ask(&mut self, lines: usize) {
+            self.0 += lines;
+        }
+    }
+
+    /// Throws tiles away.
+    struct Nowhere;
+
+    impl DotEpilogue for Nowhere {
+        fn finish<L: Lanes, const M: usize, const N: usize>(
+            &mut self,
+            _: L,
+            _: usize,
+            _: usize,
+            _: [[L::F; N]; M],
+        ) {
+        }
+    }
+
+    impl OuterEpilogue for Nowhere {
+        fn finish<L: Lanes, const M: usize, const N: usize>(
+            &mut self,
+            _: L,
+            _: usize,
+            _: usize,
+            _: [[L::F; N]; M],
+        ) {
+        }
+    }
+
+    /// The lines that both products ask for.
+    struct Ask {
+        samples: usize,
+        inputs: usize,
+        outputs: usize,
+    }
+
+    impl Kernel for Ask {
+        type Output = [usize; 2];
+
+        fn run<L: Lanes>(self, lanes: L) -> [usize; 2] {
+            let Ask { samples, inputs, outputs } = self;
+            let depth = blocks(inputs);
+            let x = vec![Block::ZERO; samples * depth];
+            let x = Matrix { blocks: &x, stride: samples };
+            let w = vec![Block::ZERO; outputs * depth];
+            let w = Matrix { blocks: &w, stride: outputs };
+            let delta = vec![Block::ZERO; samples * blocks(outputs)];
+            let a = Coefficients::of(Matrix { blocks: &delta, stride: samples });
+            let outer = Outer { a, rows: outputs, b: x, columns: 0..depth, depth: samples };
+            let (mut forward, mut backward) = (Asked(0), Asked(0));
+            let x = (x, 0..samples);
+            dot_product(lanes, x, (w, outputs), depth, &mut forward, &mut Nowhere);
+            outer_product(lanes, &outer, &mut backward, &mut Nowhere);
+            [forward.0, backward.0]
+        }
+    }
+
+    #[test]
+    fn the_tiles_of_a_product_ask_for_all_of_the_next_batch() {
+        for (samples, inputs, outputs) in
+            [(16, 784_usize, 10), (5, 784, 10), (256, 784, 10), (7, 64, 3)]
+        {
+            for isa in Isa::available() {
+                let needed = samples * inputs.div_ceil(64);
+                for asked in isa.run(Ask { samples, inputs, outputs }) {
+                    let shape = format!("{samples} x {inputs} x {outputs}, {}", isa.name());
+                    assert!(asked >= needed, "{shape}: {asked} of {needed}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn ranges_follow_each_other_stay_in_their_block_and_have_sizes_that_are_compiled() {

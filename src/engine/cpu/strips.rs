@@ -7,8 +7,7 @@ use std::ops::Range;
 
 use super::lanes::{Block, Kernel, LANES, Lanes, Walk};
 use super::products::{
-    Ahead, LINES_A_DOT_TILE, Matrix, Operand, Outer, add_round, call_tile, cut, cut_in_blocks,
-    for_each_index, load, occurs,
+    Matrix, Operand, Outer, add_round, call_tile, cut, cut_in_blocks, for_each_index, load, occurs,
 };
 
 /// What becomes of the sums of a product that is made in strips, one by one.
@@ -132,7 +131,7 @@ impl<const M: usize, const N: usize, B: Operand, E: Finish> Kernel
         let mut rows = outer.b.down::<N>(column, depth.clone());
         for left in a {
             let Some(right) = rows.next() else { break };
-            add_round(lanes, &mut sums, left, load::<L, B, N>(lanes, right));
+            add_round(lanes, &mut sums, [left; N], load::<L, B, N>(lanes, right));
         }
         to.keep(lanes, place, last, sums);
     }
@@ -153,12 +152,7 @@ pub struct Wide<'a> {
 /// A dot product reads a vector of samples for every eight multiply-adds; this one a broadcast
 /// number of the weights for three, and its vectors from the first-level cache.
 #[inline(always)]
-pub fn wide_product<L: Lanes>(
-    lanes: L,
-    wide: &Wide<'_>,
-    ahead: &mut impl Ahead,
-    to: &mut Strips<'_, impl Finish>,
-) {
+pub fn wide_product<L: Lanes>(lanes: L, wide: &Wide<'_>, to: &mut Strips<'_, impl Finish>) {
     let (mut rows, mut columns) = L::OUTER;
     if rows == 8 && (9..=10).contains(&wide.outputs) {
         (rows, columns) = (10, 2); // ten classes in one tile
@@ -166,7 +160,6 @@ pub fn wide_product<L: Lanes>(
     for (column, n) in cut(wide.samples, columns) {
         for (depth, last) in strips(wide.depth * LANES) {
             for (row, m) in cut_in_blocks(wide.outputs, rows) {
-                ahead.ask(LINES_A_DOT_TILE);
                 let (to, depth) = (&mut *to, depth.clone());
                 call_tile!(lanes, (m, n), WideTile (_ _) { wide, row, column, depth, last, to },
                     1: 1 2 3; 2: 1 2 3; 3: 1 2 3; 4: 1 2 3; 5: 1 2 3; 6: 1 2 3; 7: 1 2 3; 8: 1 2 3;
@@ -215,7 +208,7 @@ impl<const M: usize, const N: usize, E: Finish> Kernel
                     left[m] = weights[m].0[lane];
                 }
                 let right = load::<L, Matrix<'_>, N>(lanes, inputs);
-                add_round(lanes, &mut sums, &left, right);
+                add_round(lanes, &mut sums, [&left; N], right);
             }
         }
         to.keep(lanes, place, last, sums);

@@ -194,9 +194,11 @@ fn score(
     probe.enter(Phase::Validation);
     let (mut loss, mut wrong) = (0.0, 0);
     let all: Vec<u32> = (0..part.len() as u32).collect();
-    for (samples, labels) in all.chunks(batch.capacity()).zip(part.labels.chunks(batch.capacity()))
-    {
-        let predicted = batch.score(network, part, samples, &mut loss, probe);
+    let size = batch.capacity();
+    for (index, labels) in part.labels.chunks(size).enumerate() {
+        let (samples, after) = all[index * size..].split_at(labels.len());
+        let next = &after[..size.min(after.len())];
+        let predicted = batch.score(network, part, (samples, next), &mut loss, probe);
         for (label, predicted) in labels.iter().zip(predicted) {
             wrong += usize::from(u32::from(*label) != *predicted);
             each(usize::from(*label), *predicted as usize);

@@ -34,6 +34,7 @@ impl Lanes for Avx512 {
     const OUTER: (usize, usize) = (8, 3);
     const DOT: (usize, usize) = (2, 8);
     const AHEAD: bool = true;
+    const BROADCASTS_IN_FMA: bool = true;
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m512 {
@@ -264,6 +265,7 @@ impl Lanes for Avx2 {
     const OUTER: (usize, usize) = (6, 1);
     const DOT: (usize, usize) = (2, 6);
     const AHEAD: bool = false;
+    const BROADCASTS_IN_FMA: bool = false;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F {
