@@ -200,8 +200,8 @@ impl References {
 
     fn sample_roofs(&mut self) {
         for _ in 0..3 {
-            self.flops.push(self.processor.sample(Loop::Arithmetic).wall);
-            self.bytes.push(self.processor.sample(Loop::Copy).wall);
+            self.flops.push(self.processor.roof(Loop::Arithmetic));
+            self.bytes.push(self.processor.roof(Loop::Copy));
         }
     }
 

@@ -75,20 +75,34 @@ impl Processor {
         })
     }
 
-    /// Both roofs by the wall, from samples of about this time together.
+    /// One sample of a roof: what the threads do a second with a core each, as far as there are cores.
+    ///
+    /// By their processor time, for a system may keep two on one core while another idles: by the wall, two
+    /// threads reached what one does, all through one of thirty runs.
+    pub fn roof(&mut self, what: Loop) -> f64 {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        self.sample(what).processor * share_with_a_core(self.threads(), cores)
+    }
+
+    /// Both roofs, from samples of about this time together.
     pub fn ceilings(&mut self, seconds: f64) -> Ceilings {
         let (mut flops, mut bytes) = (Vec::new(), Vec::new());
         // The first samples wake the threads and the clock of the core up.
         for _ in 0..3 {
-            black_box((self.sample(Loop::Arithmetic), self.sample(Loop::Copy)));
+            black_box((self.roof(Loop::Arithmetic), self.roof(Loop::Copy)));
         }
         let start = Instant::now();
         while flops.is_empty() || start.elapsed().as_secs_f64() < seconds {
-            flops.push(self.sample(Loop::Arithmetic).wall);
-            bytes.push(self.sample(Loop::Copy).wall);
+            flops.push(self.roof(Loop::Arithmetic));
+            bytes.push(self.roof(Loop::Copy));
         }
         Ceilings { flops_per_second: highest(&flops), bytes_per_second: highest(&bytes) }
     }
+}
+
+/// The share of so many threads that can run at once on so many cores.
+fn share_with_a_core(threads: usize, cores: usize) -> f64 {
+    (cores as f64 / threads as f64).min(1.0)
 }
 
 /// A thread's memory, which it copies from one half to the other strip by strip.
@@ -254,6 +268,11 @@ mod tests {
         let bytes: f64 = (0..strips).map(|_| strip.copy()).sum();
         assert_eq!((bytes, strip.place), (2.0 * Strip::HALF as f64, 0));
         assert!(strip.memory[Strip::HALF..].iter().step_by(4096).all(|&byte| byte == 7));
+    }
+
+    #[test]
+    fn threads_without_a_core_raise_no_roof() {
+        assert_eq!([1, 2, 4].map(|threads| share_with_a_core(threads, 2)), [1.0, 1.0, 0.5]);
     }
 
     #[test]
