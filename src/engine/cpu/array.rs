@@ -13,9 +13,10 @@ use crate::error::Result;
 
 /// Trials on all cores, each trained by one thread or team at a time, an epoch at a time.
 ///
-/// Those that teams train come first, the largest teams before the others. A free thread or team takes the
-/// trial with the most work left, so that no core waits for one last long trial at the end. A trial gets its weights when it is first taken, and only a few have weights
-/// at once (more only if the observer pauses them), so an array may be long.
+/// Teams, where there are more threads than trials, come first. A free thread or team takes the trial with the
+/// most work left, so that no core waits for one last long trial at the end. A trial gets its weights when it is
+/// first taken, and only a few have weights at once (more only if the observer pauses them), so an array may be
+/// long.
 pub struct CpuArray<'a> {
     isa: Isa,
     threads: usize,

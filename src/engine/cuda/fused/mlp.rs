@@ -19,6 +19,9 @@ pub struct Ability {
 }
 
 impl Ability {
+    /// What all GPUs have that the fused MLP kernels run on: the least is that of 8.6, 8.9 and 12.0.
+    pub const COMMON: Ability = Ability { capability: 80, shared: 99 << 10 };
+
     /// What every one of them can.
     pub fn of_all(all: impl Iterator<Item = Ability>) -> Ability {
         let most = Ability { capability: u32::MAX, shared: usize::MAX };

@@ -1,8 +1,9 @@
 //! Which kernel trains a trial, and what that costs.
 //!
 //! The choice depends on the trial's own recipe alone, never on its neighbours, on free slots or on the
-//! GPU: the two paths agree to rounding only, and a trial's numbers must be the same everywhere. There is one
-//! exception: an MLP that does not fit the shared memory of every GPU of the engine is trained layer by layer.
+//! GPU: the two paths agree to rounding only, and a trial's numbers must be the same everywhere. So an MLP is
+//! fused where the GPUs with the least shared memory could do it, and by `--kernel fused` where these can.
+//! There is one exception: GPUs older than compute capability 8.0 train every MLP layer by layer.
 
 use super::mlp::{Ability, Mlp};
 use crate::engine::cuda::launch::CudaError;
@@ -49,7 +50,11 @@ impl Choice {
         };
         match self {
             Choice::Layered => Ok(None),
-            Choice::Auto => Ok(able.ok().filter(|variant| variant.pays(recipe))),
+            Choice::Auto => {
+                let everywhere = Variant::of(recipe, Ability::COMMON);
+                let taken = everywhere.is_ok_and(|variant| variant.pays(recipe));
+                Ok(able.ok().filter(|_| taken))
+            }
             Choice::Fused => {
                 able.map(Some).map_err(|reason| CudaError::NotFused { trial: number, reason })
             }
@@ -204,6 +209,27 @@ mod tests {
         let large = recipe(784, 0, 10, 4096);
         assert_eq!(chosen(Choice::Fused, &large, Precision::Fp32), softmax);
         assert_eq!(chosen(Choice::Layered, &recipe(784, 0, 10, 16), Precision::Fp32), Some(None));
+    }
+
+    #[test]
+    fn the_path_of_a_trial_is_the_same_on_gpus_of_more_and_of_less_shared_memory() {
+        let ada = Ability { capability: 89, shared: 99 << 10 };
+        let mut fused = 0;
+        for units in [1, 64, 128, 256, 257, 1024, 5000] {
+            for momentum in [0.0, 0.9] {
+                let mut recipe = recipe(784, 1, 10, 64);
+                recipe.architecture.hidden[0].units = units;
+                recipe.hyperparameters.momentum = momentum;
+                let path = |ability| {
+                    let chosen = Choice::Auto.variant(&recipe, 3, Precision::Fp32, ability);
+                    chosen.expect("a path").is_some()
+                };
+                assert_eq!(path(HOPPER), path(ada), "{units} units, momentum {momentum}");
+                fused += usize::from(path(ada));
+            }
+        }
+        // Up to 256 units without momentum.
+        assert_eq!(fused, 4);
     }
 
     #[test]
