@@ -27,6 +27,10 @@ pub struct Kept {
 }
 
 /// Trials that stand in one device's memory together.
+///
+/// Memory is a group's and not a trial's: a launch serves all members, whose states lie side by side, so that a
+/// kernel finds one by its index; and an allocation, which waits for the device, is made once. An array of more
+/// trials than fit is trained group by group.
 pub trait Group: Send {
     /// Trains every member that is not finished until the observer stops it.
     ///
