@@ -458,21 +458,30 @@ impl Kernel for Transpose<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let Transpose { from, rows, columns, to, stride } = self;
-        let mut square = [Block::ZERO; LANES];
         for column in (0..columns).step_by(LANES) {
             let from = &from.blocks[column / LANES * from.stride..];
             let width = LANES.min(columns - column);
             for row in (0..rows).step_by(LANES) {
                 let height = LANES.min(rows - row);
-                if height < LANES {
-                    square = [Block::ZERO; LANES];
+                let from = &from[row..][..height];
+                let to = &mut to[row / LANES * stride + column..][..width];
+                if let (Some(from), Some(to)) = (from.first_chunk(), to.first_chunk_mut()) {
+                    lanes.transpose(from, to);
+                } else {
+                    transpose_part(lanes, from, to);
                 }
-                copy(lanes, &from[row..][..height], &mut square);
-                lanes.transpose(&mut square);
-                copy(lanes, &square[..width], &mut to[row / LANES * stride + column..]);
             }
         }
     }
+}
+
+/// A transpose where there are less than sixteen rows or columns; zero where there is no row.
+#[inline(always)]
+fn transpose_part<L: Lanes>(lanes: L, from: &[Block], to: &mut [Block]) {
+    let (mut rows, mut columns) = ([Block::ZERO; LANES], [Block::ZERO; LANES]);
+    copy(lanes, from, &mut rows);
+    lanes.transpose(&rows, &mut columns);
+    copy(lanes, &columns, to);
 }
 
 /// Copies blocks in registers: a call of the library's function costs as much as a transpose.

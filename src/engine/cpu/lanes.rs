@@ -121,10 +121,10 @@ pub trait Lanes: Copy {
 
     /// Makes rows of columns.
     #[inline(always)]
-    fn transpose(self, rows: &mut [Block; LANES]) {
+    fn transpose(self, from: &[Block; LANES], to: &mut [Block; LANES]) {
         for i in 0..LANES {
-            for j in 0..i {
-                (rows[i].0[j], rows[j].0[i]) = (rows[j].0[i], rows[i].0[j]);
+            for j in 0..LANES {
+                to[j].0[i] = from[i].0[j];
             }
         }
     }

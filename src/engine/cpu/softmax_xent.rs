@@ -107,9 +107,9 @@ impl Kernel for Train<'_> {
             losses[..count].iter().for_each(|loss| total += f64::from(*loss));
             for column in 0..classes.div_ceil(LANES) {
                 let sixteen = column * LANES..classes.min((column + 1) * LANES);
-                let mut rows = [Block::ZERO; LANES];
-                rows[..sixteen.len()].copy_from_slice(&delta_t[sixteen]);
-                lanes.transpose(&mut rows);
+                let (mut columns, mut rows) = ([Block::ZERO; LANES], [Block::ZERO; LANES]);
+                columns[..sixteen.len()].copy_from_slice(&delta_t[sixteen]);
+                lanes.transpose(&columns, &mut rows);
                 delta[column * delta_stride + first..][..count].copy_from_slice(&rows[..count]);
             }
         }

@@ -41,9 +41,10 @@ struct Transpose([Block; LANES]);
 impl Kernel for Transpose {
     type Output = [Block; LANES];
     #[inline(always)]
-    fn run<L: Lanes>(mut self, lanes: L) -> Self::Output {
-        lanes.transpose(&mut self.0);
-        self.0
+    fn run<L: Lanes>(self, lanes: L) -> Self::Output {
+        let mut columns = [Block::ZERO; LANES];
+        lanes.transpose(&self.0, &mut columns);
+        columns
     }
 }
 

@@ -156,12 +156,12 @@ impl Lanes for Avx512 {
 
     /// In four rounds of sixteen shuffles, each of which brings two rows together.
     #[inline(always)]
-    fn transpose(self, rows: &mut [Block; LANES]) {
+    fn transpose(self, from: &[Block; LANES], to: &mut [Block; LANES]) {
         unsafe {
             let zero = _mm512_setzero_ps();
             let (mut a, mut b) = ([zero; LANES], [zero; LANES]);
             for i in 0..LANES {
-                a[i] = _mm512_loadu_ps(rows[i].0.as_ptr());
+                a[i] = _mm512_loadu_ps(from[i].0.as_ptr());
             }
             for i in 0..8 {
                 b[2 * i] = _mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]);
@@ -188,7 +188,7 @@ impl Lanes for Avx512 {
                 a[12 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(b[4 + j], b[12 + j]);
             }
             for i in 0..LANES {
-                _mm512_storeu_ps(rows[i].0.as_mut_ptr(), a[i]);
+                _mm512_storeu_ps(to[i].0.as_mut_ptr(), a[i]);
             }
         }
     }
@@ -388,8 +388,7 @@ impl Lanes for Avx2 {
 
     /// In four squares of eight.
     #[inline(always)]
-    fn transpose(self, rows: &mut [Block; LANES]) {
-        let from = *rows;
+    fn transpose(self, from: &[Block; LANES], to: &mut [Block; LANES]) {
         for (i, j) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             unsafe {
                 let mut square = [_mm256_setzero_ps(); 8];
@@ -398,7 +397,7 @@ impl Lanes for Avx2 {
                 }
                 let square = transpose_eight(square);
                 for row in 0..8 {
-                    let to = &mut rows[8 * j + row].0[8 * i..][..8];
+                    let to = &mut to[8 * j + row].0[8 * i..][..8];
                     _mm256_storeu_ps(to.as_mut_ptr(), square[row]);
                 }
             }
