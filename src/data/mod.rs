@@ -7,6 +7,7 @@
 pub mod fetch;
 pub mod files;
 pub mod idx;
+pub mod large_pages;
 mod pixels;
 pub mod source;
 pub mod split;

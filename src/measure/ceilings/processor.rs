@@ -10,6 +10,7 @@ use std::sync::Barrier;
 use std::time::Instant;
 
 use super::{Ceilings, highest};
+use crate::data::large_pages::LargePages;
 use crate::engine::cpu::lanes::{Block, Isa, Kernel, LANES, Lanes};
 use crate::measure::clock::thread_time;
 
@@ -109,7 +110,8 @@ fn share_with_a_core(threads: usize, cores: usize) -> f64 {
 struct Strip {
     /// Of the dot products.
     cached: [Box<[Block; DotProducts::BLOCKS]>; 2],
-    memory: Vec<u8>,
+    /// In large pages: where small ones lie makes a copy up to 8 % faster or slower, in one process as a whole.
+    memory: LargePages,
     /// Of the next strip.
     place: usize,
 }
@@ -118,13 +120,15 @@ impl Strip {
     /// Each half: twice what most processors' last-level caches give to one core.
     const HALF: usize = 64 << 20;
     /// Bytes of a sample: about a millisecond's. They were last touched a whole round ago.
-    const BYTES: usize = 4 << 20;
+    const BYTES: usize = 16 << 20;
 
     fn new() -> Strip {
         // Written, so that the pages are there.
         let cached =
             [1.0, 1e-3].map(|value| Box::new([Block([value; LANES]); DotProducts::BLOCKS]));
-        Strip { cached, memory: vec![1; 2 * Strip::HALF], place: 0 }
+        let mut memory = LargePages::zeroed(2 * Strip::HALF);
+        memory.fill(1);
+        Strip { cached, memory, place: 0 }
     }
 
     fn sample(&mut self, isa: Isa, what: Loop) -> Rate {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, json};
 
 use super::{Outcome, Suite, Visit, skipped, words};
+use crate::data::large_pages::LargePages;
 use crate::engine::cpu::lanes::Isa;
 use crate::engine::cpu::operations::{Operation, Prepared, Sizes};
 use crate::error::Result;
@@ -93,7 +94,8 @@ impl Workload for Sleep {
 
 /// A copy through memory, strip by strip, of a little more than is counted where a slow-down is planted.
 struct Copy {
-    memory: Vec<u8>,
+    /// As the reference's.
+    memory: LargePages,
     place: usize,
     strip: usize,
 }
@@ -104,7 +106,9 @@ impl Copy {
 
     fn new(factor: f64) -> Copy {
         let strip = ((Copy::COUNTED as f64 * factor) as usize).min(Copy::HALF);
-        Copy { memory: vec![1; 2 * Copy::HALF], place: 0, strip }
+        let mut memory = LargePages::zeroed(2 * Copy::HALF);
+        memory.fill(1);
+        Copy { memory, place: 0, strip }
     }
 }
 
