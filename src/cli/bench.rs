@@ -146,7 +146,7 @@ Comparing with yesterday:
   machine: of each pass the fastest sample, for what disturbs only ever costs time, and the two fastest
   passes must agree. What a reference loop, which takes turns with the work, was slower in one run than
   in the other is put down to the machine. Of work that memory binds the median is compared, in copies that
-  the reference makes in that time. A change under 5 % is never called one (6 % where memory binds), surely
+  the reference makes in that time. A change under 5 % is never called one (10 % of several threads' work), surely
   under it is the same; unclear means that the intervals are too wide to tell: raise --time-limit. Where
   cores had to be waited for, processor time is compared in place of wall time.
   Machine, device, data set and seed must be the same.

@@ -66,6 +66,11 @@ impl Ceiling {
             Ceiling::Gpu(precision) => precision.name().to_owned(),
         }
     }
+
+    /// Whether a ceiling of this name is that of several threads together.
+    pub fn is_of_several_threads(name: &str) -> bool {
+        name.ends_with(" threads")
+    }
 }
 
 /// A point's work, ready to be checked and timed.
