@@ -407,10 +407,15 @@ impl<X: Operand, A: Ahead> Kernel for Learn<'_, X, A> {
             columns,
             depth: samples,
         };
-        let mut update = Update { rule, first, weight, velocity, stride };
+        let far = blocks(shape.inputs) * stride >= KEPT;
+        let mut update = Update { rule, first, weight, velocity, stride, far };
         outer_product(lanes, &outer, &mut ahead, &mut update);
     }
 }
+
+/// Weights of a layer, in blocks, from which on they and their velocities do not stay in a second-level cache until
+/// the next step.
+const KEPT: usize = 2048;
 
 /// The gradient of each bias, added up in the order of the samples, and its update.
 pub struct LearnBiases<'a> {

@@ -456,6 +456,9 @@ impl<const M: usize, const N: usize, X: Operand, A, E> DotTile<'_, M, N, X, A, E
 
 /// What becomes of a finished tile of an outer product.
 pub trait OuterEpilogue {
+    /// Told of a tile before it is computed: time to ask for what [`OuterEpilogue::finish`] will read.
+    fn begin<const M: usize, const N: usize>(&self, row: usize, column: usize);
+
     /// `tile[m][n]` is block `column + n` of row `row + m`.
     fn finish<L: Lanes, const M: usize, const N: usize>(
         &mut self,
@@ -578,6 +581,7 @@ impl<const M: usize, const N: usize, B: Operand, A: Ahead, E: OuterEpilogue> Ker
         for tile in 0..count {
             ahead.ask(lines);
             let column = column + tile * N;
+            epilogue.begin::<M, N>(row, column);
             let mut sums = [[zero; N]; M];
             let (mut rows, mut loaded) = (outer.b.down::<N>(column, 0..outer.depth), [zero; N]);
             if L::AHEAD {

@@ -1,7 +1,7 @@
 //! The SGD update, as `torch.optim.SGD` does it, fused to the end of the weight gradient's product.
 
 use super::elementwise::flush;
-use super::lanes::{Block, Lanes};
+use super::lanes::{Block, Lanes, prefetch_far};
 use super::products::{OuterEpilogue, for_each_index};
 
 /// One step's update of a parameter `w` with gradient `g` and velocity `v`:
@@ -44,9 +44,26 @@ pub struct Update<'a> {
     /// As `weight`; empty without momentum.
     pub velocity: &'a mut [Block],
     pub stride: usize,
+    /// Whether they come from behind the second-level cache, so that each tile asks for its own before it is
+    /// computed: that made the update of 816 x 784 weights from 44 samples 20 % faster.
+    pub far: bool,
 }
 
 impl OuterEpilogue for Update<'_> {
+    #[inline(always)]
+    fn begin<const M: usize, const N: usize>(&self, row: usize, column: usize) {
+        if !self.far {
+            return;
+        }
+        for n in 0..N {
+            let first = (column - self.first + n) * self.stride + row;
+            self.weight[first..][..M].iter().for_each(prefetch_far);
+            if self.rule.momentum > 0.0 {
+                self.velocity[first..][..M].iter().for_each(prefetch_far);
+            }
+        }
+    }
+
     #[inline(always)]
     fn finish<L: Lanes, const M: usize, const N: usize>(
         &mut self,

@@ -2,10 +2,15 @@
 //!
 //! All the rows of the left operand pass by one strip before the next is begun. The sums wait in the
 //! matrix that the product goes to, and go on in the same order: a strip changes no bit.
+//!
+//! Weights come from memory where a network is larger than the caches, and a tile reads a few lines here and a few
+//! there, too few for a processor to see where it is going. So each tile asks for what the next ones will read
+//! (816 x 816 weights, 44 samples, on two cores: forward 8 to 13 % faster, their inputs' gradient 5 %, 19 % with
+//! 16 samples).
 
 use std::ops::Range;
 
-use super::lanes::{Block, Kernel, LANES, Lanes, Walk};
+use super::lanes::{Block, FAR, Kernel, LANES, Lanes, NEAR, Walk, prefetch_beyond};
 use super::products::{
     Matrix, Operand, Outer, add_round, call_tile, cut, cut_in_blocks, for_each_index, load, occurs,
 };
@@ -24,9 +29,9 @@ pub struct Strips<'a, E> {
     pub finish: E,
 }
 
-/// Rows of the right operand in a strip: three columns of them take half of a first-level cache,
+/// Rows of the right operand in a strip: three columns of them take 18 of the 32 KiB of a first-level cache,
 /// where they stay while all the rows of the left one pass by.
-const STRIP: usize = 128;
+const STRIP: usize = 96;
 
 /// Cuts `0..depth` into strips, and says of each whether it is the last.
 #[inline(always)]
@@ -80,9 +85,9 @@ impl<E: Finish> Strips<'_, E> {
 
 /// An outer product into a matrix, for a depth that may be large.
 #[inline(always)]
-pub fn outer_product_in_strips<L: Lanes, B: Operand>(
+pub fn outer_product_in_strips<L: Lanes>(
     lanes: L,
-    outer: &Outer<'_, B>,
+    outer: &Outer<'_, Matrix<'_>>,
     to: &mut Strips<'_, impl Finish>,
 ) {
     let (rows, columns) = L::OUTER;
@@ -90,8 +95,9 @@ pub fn outer_product_in_strips<L: Lanes, B: Operand>(
     for (column, n) in cut(outer.columns.len(), columns) {
         for (depth, last) in strips(outer.depth) {
             for (row, m) in cut_in_blocks(outer.rows, rows) {
+                let ahead = NextStrip::share(outer, (row / rows, rows), n, last);
                 let (to, column, depth) = (&mut *to, first + column, depth.clone());
-                call_tile!(lanes, (m, n), StripTile (_ _) { outer, row, column, depth, last, to },
+                call_tile!(lanes, (m, n), StripTile (_) { outer, row, column, depth, last, ahead, to },
                     1: 1 2 3; 2: 1 2 3; 3: 1 2 3; 4: 1 2 3; 5: 1 2 3; 6: 1 2 3; 7: 1 2 3; 8: 1 2 3;
                 );
             }
@@ -99,31 +105,58 @@ pub fn outer_product_in_strips<L: Lanes, B: Operand>(
     }
 }
 
+/// What a pass of some rows over a strip asks for of the next strip.
+struct NextStrip {
+    /// These of the strip's columns: all passes together ask for all of them.
+    columns: Range<usize>,
+    /// Blocks from a row of this strip to that of the next.
+    distance: usize,
+}
+
+impl NextStrip {
+    /// The share of a pass, of so many rows each, over a strip of `n` columns.
+    #[inline(always)]
+    fn share(
+        outer: &Outer<'_, Matrix<'_>>,
+        (pass, rows): (usize, usize),
+        n: usize,
+        last: bool,
+    ) -> Self {
+        // The whole of what is read again and again is near already.
+        let passes = outer.rows.div_ceil(rows);
+        let columns =
+            if outer.depth > STRIP { pass * n / passes..(pass + 1) * n / passes } else { 0..0 };
+        // After a column's last strip comes the first of the next few columns.
+        let begin = (outer.depth - 1) / STRIP * STRIP;
+        let distance = if last { n * outer.b.stride - begin } else { STRIP };
+        NextStrip { columns, distance }
+    }
+}
+
 /// A strip of `M` rows and `N` blocks of an outer product.
-struct StripTile<'a, const M: usize, const N: usize, B, T> {
-    outer: &'a Outer<'a, B>,
+struct StripTile<'a, const M: usize, const N: usize, T> {
+    outer: &'a Outer<'a, Matrix<'a>>,
     row: usize,
     column: usize,
     depth: Range<usize>,
     last: bool,
+    ahead: NextStrip,
     to: T,
 }
 
-impl StripTile<'_, 0, 0, (), ()> {
+impl StripTile<'_, 0, 0, ()> {
     #[inline(always)]
     const fn fits<L: Lanes>(m: usize, n: usize) -> bool {
         m <= L::OUTER.0 && n <= L::OUTER.1 && occurs(m, L::OUTER.0)
     }
 }
 
-impl<const M: usize, const N: usize, B: Operand, E: Finish> Kernel
-    for StripTile<'_, M, N, B, &mut Strips<'_, E>>
-{
+impl<const M: usize, const N: usize, E: Finish> Kernel for StripTile<'_, M, N, &mut Strips<'_, E>> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let StripTile { outer, row, column, depth, last, to } = self;
+        let StripTile { outer, row, column, depth, last, ahead, to } = self;
         let place = (row, column);
         let mut sums = to.resume::<L, M, N>(lanes, place, depth.start > 0);
         let a = &outer.a.from(row)[depth.start * outer.a.step..];
@@ -131,7 +164,12 @@ impl<const M: usize, const N: usize, B: Operand, E: Finish> Kernel
         let mut rows = outer.b.down::<N>(column, depth.clone());
         for left in a {
             let Some(right) = rows.next() else { break };
-            add_round(lanes, &mut sums, [left; N], load::<L, B, N>(lanes, right));
+            for n in 0..N {
+                if ahead.columns.contains(&n) {
+                    prefetch_beyond::<FAR>(right[n], ahead.distance);
+                }
+            }
+            add_round(lanes, &mut sums, [left; N], load::<L, Matrix<'_>, N>(lanes, right));
         }
         to.keep(lanes, place, last, sums);
     }
@@ -201,6 +239,10 @@ impl<const M: usize, const N: usize, E: Finish> Kernel
         let weights = &blocks[depth.start / LANES * stride + row..];
         let mut inputs = wide.inputs.down::<N>(column, depth.clone());
         for weights in Walk::<_, M>::new(weights, stride, depth.len() / LANES) {
+            // The next tile's, of the same inputs.
+            for weight in weights {
+                prefetch_beyond::<NEAR>(weight, M);
+            }
             for lane in 0..LANES {
                 let Some(inputs) = inputs.next() else { break };
                 let mut left = [0.0; M];

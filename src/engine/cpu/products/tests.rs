@@ -27,6 +27,8 @@ impl DotEpilogue for Nowhere {
 }
 
 impl OuterEpilogue for Nowhere {
+    fn begin<const M: usize, const N: usize>(&self, _: usize, _: usize) {}
+
     fn finish<L: Lanes, const M: usize, const N: usize>(
         &mut self,
         _: L,
