@@ -6,8 +6,8 @@ use super::elementwise::activate;
 use super::lanes::{Block, Kernel, LANES, Lanes, blocks, floats, floats_mut, prefetch_far};
 use super::network::{Layer, LayerPart};
 use super::products::{
-    Ahead, Coefficients, DotEpilogue, Matrix, Operand, Outer, dot_product, for_each_index,
-    outer_product, totals,
+    Ahead, Coefficients, DotEpilogue, FAR_WEIGHTS, Matrix, Operand, Outer, dot_product,
+    for_each_index, outer_product, totals,
 };
 use super::sgd::{Rule, Update};
 use super::strips::{Finish, Strips, Wide, outer_product_in_strips, wide_product};
@@ -420,8 +420,7 @@ impl<X: Operand, A: Ahead> Kernel for Learn<'_, X, A> {
 /// The update of 816 x 784 weights became 20 % faster so, from 8 samples as from 44; rows ahead alone would
 /// have cost 5 % of it at 44, and none ahead gained nothing at 8.
 fn rows_ahead(weights: usize, samples: usize) -> Option<usize> {
-    const KEPT: usize = 2048;
-    (weights >= KEPT).then_some(if samples < LANES { 32 } else { 0 })
+    (weights >= FAR_WEIGHTS).then_some(if samples < LANES { 32 } else { 0 })
 }
 
 /// The gradient of each bias, added up in the order of the samples, and its update.

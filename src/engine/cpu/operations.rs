@@ -349,9 +349,19 @@ mod tests {
 
     #[test]
     fn every_operation_agrees_with_float64_on_every_instruction_set() {
-        // The last four go forward in lanes of samples, which the last two do not fill.
-        let sizes = [(1, 1, 2), (16, 784, 10), (37, 65, 70), (64, 128, 64), (16, 70, 65)];
-        for (samples, inputs, outputs) in sizes.into_iter().chain([(43, 90, 77), (9, 401, 339)]) {
+        let sizes = [
+            (1, 1, 2),
+            (16, 784, 10),
+            (37, 65, 70),
+            // Forward in lanes of samples, which the last does not fill.
+            (64, 128, 64),
+            (16, 70, 65),
+            (43, 90, 77),
+            // Weights from afar: by dot products, and in lanes of samples.
+            (9, 401, 339),
+            (48, 300, 210),
+        ];
+        for (samples, inputs, outputs) in sizes {
             for (operation, isa) in
                 ALL.iter().flat_map(|op| Isa::available().into_iter().map(move |isa| (*op, isa)))
             {
