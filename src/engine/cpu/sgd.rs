@@ -51,7 +51,8 @@ pub struct Update<'a> {
 impl OuterEpilogue for Update<'_> {
     #[inline(always)]
     fn begin<const M: usize, const N: usize>(&self, row: usize, column: usize) {
-        let Some(ahead) = self.rows_ahead else { return };
+        // A processor follows the streams of a single column by itself.
+        let Some(ahead) = self.rows_ahead.filter(|_| N > 1) else { return };
         for n in 0..N {
             let first = (column - self.first + n) * self.stride + row;
             for m in 0..M {

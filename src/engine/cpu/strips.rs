@@ -29,16 +29,18 @@ pub struct Strips<'a, E> {
     pub finish: E,
 }
 
-/// Rows of the right operand in a strip: three columns of them take 18 of the 32 KiB of a first-level cache,
-/// where they stay while all the rows of the left one pass by.
-const STRIP: usize = 96;
+/// Rows of a strip of so many columns of the right operand: they take 18 of the 32 KiB of a first-level cache, where
+/// they stay while all the rows of the left one pass by. Whole blocks of them, for `n` up to 3.
+const fn strip(n: usize) -> usize {
+    288 / n
+}
 
-/// Cuts `0..depth` into strips, and says of each whether it is the last.
+/// Cuts `0..depth` into strips of so many rows, and says of each whether it is the last.
 #[inline(always)]
-fn strips(depth: usize) -> impl Iterator<Item = (Range<usize>, bool)> {
+fn strips(depth: usize, rows: usize) -> impl Iterator<Item = (Range<usize>, bool)> {
     (0..depth)
-        .step_by(STRIP)
-        .map(move |first| (first..depth.min(first + STRIP), first + STRIP >= depth))
+        .step_by(rows)
+        .map(move |first| (first..depth.min(first + rows), first + rows >= depth))
 }
 
 impl<E: Finish> Strips<'_, E> {
@@ -93,7 +95,7 @@ pub fn outer_product_in_strips<L: Lanes>(
     let (rows, columns) = L::OUTER;
     let first = outer.columns.start;
     for (column, n) in cut(outer.columns.len(), columns) {
-        for (depth, last) in strips(outer.depth) {
+        for (depth, last) in strips(outer.depth, strip(n)) {
             for (row, m) in cut_in_blocks(outer.rows, rows) {
                 let ahead = NextStrip::share(outer, (row / rows, rows), n, last);
                 let (to, column, depth) = (&mut *to, first + column, depth.clone());
@@ -122,13 +124,13 @@ impl NextStrip {
         n: usize,
         last: bool,
     ) -> Self {
-        // The whole of what is read again and again is near already.
+        // A single strip is near already, and a single column a stream that the processor follows by itself.
         let passes = outer.rows.div_ceil(rows);
-        let columns =
-            if outer.depth > STRIP { pass * n / passes..(pass + 1) * n / passes } else { 0..0 };
+        let asks = outer.depth > strip(n) && n > 1;
+        let columns = if asks { pass * n / passes..(pass + 1) * n / passes } else { 0..0 };
         // After a column's last strip comes the first of the next few columns.
-        let begin = (outer.depth - 1) / STRIP * STRIP;
-        let distance = if last { n * outer.b.stride - begin } else { STRIP };
+        let begin = (outer.depth - 1) / strip(n) * strip(n);
+        let distance = if last { n * outer.b.stride - begin } else { strip(n) };
         NextStrip { columns, distance }
     }
 }
@@ -196,7 +198,7 @@ pub fn wide_product<L: Lanes>(lanes: L, wide: &Wide<'_>, to: &mut Strips<'_, imp
         (rows, columns) = (10, 2); // ten classes in one tile
     }
     for (column, n) in cut(wide.samples, columns) {
-        for (depth, last) in strips(wide.depth * LANES) {
+        for (depth, last) in strips(wide.depth * LANES, strip(n)) {
             for (row, m) in cut_in_blocks(wide.outputs, rows) {
                 let (to, depth) = (&mut *to, depth.clone());
                 call_tile!(lanes, (m, n), WideTile (_ _) { wide, row, column, depth, last, to },
