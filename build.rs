@@ -25,10 +25,12 @@ fn main() -> io::Result<()> {
 
     let (mut table, mut digest) = (String::new(), Fnv::default());
     for name in names {
-        let path = folder.join(&name);
         digest.add(name.as_bytes());
-        digest.add(&fs::read(&path)?);
-        writeln!(table, "    ({name:?}, include_str!({path:?})),").map_err(io::Error::other)?;
+        digest.add(&fs::read(folder.join(&name))?);
+        // Not the folder's own name: Cargo does not run this again where the whole checkout was moved.
+        let path =
+            format!("concat!(env!(\"CARGO_MANIFEST_DIR\"), {:?})", format!("/kernels/{name}"));
+        writeln!(table, "    ({name:?}, include_str!({path})),").map_err(io::Error::other)?;
     }
     let code = format!(
         "/// File name and source text of every file of `kernels/`, by name.\n\

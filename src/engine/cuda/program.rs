@@ -22,3 +22,12 @@ pub fn embedded(name: &str) -> Option<Program<'static>> {
 pub fn all() -> impl Iterator<Item = Program<'static>> {
     SOURCES.iter().filter(|(file, _)| file.ends_with(".cu")).filter_map(|(file, _)| embedded(file))
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_checkout_that_was_moved_still_builds() {
+        let code = include_str!(concat!(env!("OUT_DIR"), "/kernels.rs"));
+        assert!(!code.contains(&format!("\"{}", env!("CARGO_MANIFEST_DIR"))), "names its folder");
+    }
+}
