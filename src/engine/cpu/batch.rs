@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::dense::{
     Activate, Dropout, Forward, ForwardLogits, ForwardWide, Gather, InputGradient, Learn,
-    LearnBiases, NextBatch, PIXEL, Transpose,
+    LearnBiases, NextBatch, PAIRS, PIXEL, Transpose,
 };
 use super::lanes::{Block, ByteRows, Isa, LANES, blocks, floats_mut};
 use super::network::{Layer, LayerPart, Network, stride_of};
@@ -55,7 +55,7 @@ pub struct WideBatch {
 /// The output layer's part.
 struct OutputBatch {
     classes: usize,
-    /// Sums on their way to the logits, sixteen a class.
+    /// Sums on their way to the logits: of sixteen samples, halved.
     sums: Vec<Block>,
     /// Transposed: a row a class.
     logits: Vec<Block>,
@@ -105,7 +105,7 @@ impl Batch {
             hidden: hidden.collect(),
             output: OutputBatch {
                 classes,
-                sums: vec![Block::ZERO; classes * LANES],
+                sums: vec![Block::ZERO; classes * PAIRS],
                 logits: vec![Block::ZERO; classes * columns],
                 delta_t: vec![Block::ZERO; classes * columns],
                 delta: vec![Block::ZERO; blocks(classes) * stride],

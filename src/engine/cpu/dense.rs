@@ -213,7 +213,7 @@ pub struct ForwardLogits<'a, X, A> {
     /// [`PIXEL`] where the inputs are pixels, 1 elsewhere.
     pub scale: f32,
     pub samples: usize,
-    /// Room for sixteen blocks an output.
+    /// Room for eight blocks an output.
     pub sums: &'a mut [Block],
     /// Out: the blocks of a matrix, a row an output, and nothing between its columns.
     pub out: &'a mut [Block],
@@ -234,19 +234,20 @@ impl<X: Operand, A: Ahead> Kernel for ForwardLogits<'_, X, A> {
             let mut epilogue = PutBy { first, sums: &mut *sums };
             dot_product(lanes, (inputs, sixteen), weights, depth, &mut ahead, &mut epilogue);
             let out = &mut out[first / LANES * bias.len()..][..bias.len()];
-            let sums = bytemuck::cast_slice::<_, L::Kept>(sums).as_chunks::<LANES>().0;
-            for ((z, sums), bias) in out.iter_mut().zip(sums).zip(bias) {
-                let sum = lanes.load(&lanes.sum_kept(sums));
+            for ((z, pairs), bias) in out.iter_mut().zip(sums.as_chunks::<PAIRS>().0).zip(bias) {
+                let sum = lanes.load(&lanes.sum_halves(pairs));
                 lanes.store(lanes.fma(sum, lanes.splat(scale), lanes.splat(*bias)), z);
             }
         }
     }
 }
 
-/// The epilogue that keeps the lanes of sixteen samples, `[output][sample - first]`.
+/// Pairs of samples that are summed together.
+pub const PAIRS: usize = LANES / 2;
+
+/// The epilogue that keeps halved sums of sixteen samples, `[output][pair]`.
 struct PutBy<'a> {
     first: usize,
-    /// Room for a [`Lanes::Kept`] each.
     sums: &'a mut [Block],
 }
 
@@ -259,11 +260,13 @@ impl DotEpilogue for PutBy<'_> {
         o: usize,
         sums: [[L::F; N]; M],
     ) {
-        let kept = bytemuck::cast_slice_mut::<_, L::Kept>(self.sums);
-        let rows = &mut kept[o * LANES..][..N * LANES];
+        // Every instruction set's tiles are of two samples, but for the last of an odd number, which is its own
+        // neighbour.
+        const { assert!(L::DOT.0 == 2 && M <= 2) };
+        let halves = &mut self.sums[o * PAIRS..][..N * PAIRS];
         for_each_index!(n < N, 10, {
-            let row = &mut rows[n * LANES + b - self.first..][..M];
-            for_each_index!(m < M, 2, lanes.keep(sums[m][n], &mut row[m]));
+            let to = &mut halves[n * PAIRS + (b - self.first) / 2];
+            lanes.halve(sums[0][n], sums[M - 1][n], to);
         });
     }
 }

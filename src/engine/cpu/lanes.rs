@@ -51,8 +51,6 @@ pub trait Lanes: Copy {
     type F: Copy;
     /// One of the registers that sixteen floats take.
     type Part: Copy;
-    /// What is kept of sixteen floats whose sum is wanted later.
-    type Kept: Pod;
     /// Registers that sixteen floats take. A tile of dot products is computed part by part: each lane is a
     /// chain of its own, so that a tile may be as many times larger, and reads so much less.
     const PARTS: usize;
@@ -113,11 +111,12 @@ pub trait Lanes: Copy {
         Block(sums)
     }
 
-    /// Puts a vector by, of which only the sum will be wanted.
-    fn keep(self, vector: Self::F, to: &mut Self::Kept);
+    /// The first step of [`fold`] on two vectors whose sums will be wanted: what is left of `a` in the low half
+    /// of a block, of `b` in the high half.
+    fn halve(self, a: Self::F, b: Self::F, to: &mut Block);
 
-    /// The sums of sixteen vectors that were put by, each added up as [`fold`] does.
-    fn sum_kept(self, kept: &[Self::Kept; LANES]) -> Block;
+    /// The sums of sixteen vectors that were halved, pair after pair.
+    fn sum_halves(self, pairs: &[Block; LANES / 2]) -> Block;
 
     /// Makes rows of columns.
     #[inline(always)]
@@ -132,8 +131,14 @@ pub trait Lanes: Copy {
 
 /// The sum of sixteen lanes: lane `i` takes lane `i + 8`, then `i + 4`, `i + 2`, `i + 1`.
 #[inline(always)]
-pub fn fold(mut v: [f32; LANES]) -> f32 {
-    for half in [8, 4, 2, 1] {
+pub fn fold(v: [f32; LANES]) -> f32 {
+    fold_half(std::array::from_fn(|i| v[i] + v[i + 8]))
+}
+
+/// The sum of eight lanes: what is left of sixteen after [`fold`]'s first step.
+#[inline(always)]
+fn fold_half(mut v: [f32; LANES / 2]) -> f32 {
+    for half in [4, 2, 1] {
         for i in 0..half {
             v[i] += v[i + half];
         }
@@ -347,11 +352,10 @@ struct Portable;
 impl Lanes for Portable {
     type F = [f32; LANES];
     type Part = [f32; 4];
-    type Kept = Block;
     const PARTS: usize = 4;
     // Where there are 32 registers; elsewhere this is the last resort, and is compiled faster.
     const OUTER: (usize, usize) = if cfg!(target_arch = "aarch64") { (6, 1) } else { (2, 1) };
-    const DOT: (usize, usize) = if cfg!(target_arch = "aarch64") { (2, 8) } else { (1, 2) };
+    const DOT: (usize, usize) = if cfg!(target_arch = "aarch64") { (2, 8) } else { (2, 1) };
     const AHEAD: bool = false;
     const BROADCASTS_IN_FMA: bool = false;
 
@@ -384,12 +388,17 @@ impl Lanes for Portable {
         value.map(flush)
     }
     #[inline(always)]
-    fn keep(self, vector: Self::F, to: &mut Block) {
-        to.0 = vector;
+    fn halve(self, a: Self::F, b: Self::F, to: &mut Block) {
+        to.0 = std::array::from_fn(|i| if i < 8 { a[i] + a[i + 8] } else { b[i - 8] + b[i] });
     }
     #[inline(always)]
-    fn sum_kept(self, kept: &[Block; LANES]) -> Block {
-        self.sum16(kept.map(|block| block.0))
+    fn sum_halves(self, pairs: &[Block; LANES / 2]) -> Block {
+        let mut sums = Block::ZERO;
+        for (sums, pair) in sums.0.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
+            let [a, b] = bytemuck::cast::<_, [[f32; 8]; 2]>(pair.0);
+            *sums = [fold_half(a), fold_half(b)];
+        }
+        sums
     }
     #[inline(always)]
     fn zero_part(self) -> Self::Part {

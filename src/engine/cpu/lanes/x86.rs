@@ -2,7 +2,6 @@
 
 use super::{Block, Kernel, LANES, Lanes};
 use crate::engine::cpu::elementwise::TINY;
-use bytemuck::{Pod, Zeroable};
 use std::arch::x86_64::*;
 
 /// Compiles a kernel with AVX-512. The machine must have these features.
@@ -29,7 +28,6 @@ struct Avx512(());
 impl Lanes for Avx512 {
     type F = __m512;
     type Part = __m512;
-    type Kept = Block;
     const PARTS: usize = 1;
     const OUTER: (usize, usize) = (8, 3);
     const DOT: (usize, usize) = (2, 8);
@@ -122,35 +120,26 @@ impl Lanes for Avx512 {
                 [fold8(v[2], v[6]), fold8(v[10], v[14])],
                 [fold8(v[3], v[7]), fold8(v[11], v[15])],
             ];
-            fold16(halves)
+            let mut out = Block::ZERO;
+            self.store(fold16(halves), &mut out);
+            out
         }
     }
 
     #[inline(always)]
-    fn keep(self, vector: __m512, to: &mut Block) {
-        self.store(vector, to);
+    fn halve(self, a: __m512, b: __m512, to: &mut Block) {
+        unsafe { self.store(fold8(a, b), to) }
     }
 
-    /// Halves are paired on their way from memory, which takes no shuffles.
     #[inline(always)]
-    fn sum_kept(self, rows: &[Block; LANES]) -> Block {
-        let half = |row: usize, half: usize| unsafe {
-            _mm256_loadu_ps(rows[row].0.as_ptr().add(8 * half))
-        };
+    fn sum_halves(self, pairs: &[Block; LANES / 2]) -> Block {
         unsafe {
-            let mut halves = [[_mm512_setzero_ps(); 2]; 4];
-            for i in 0..4 {
-                for j in 0..2 {
-                    let (a, b) = (8 * j + i, 8 * j + i + 4);
-                    let low = _mm512_castps256_ps512(half(a, 0));
-                    let high = _mm512_castps256_ps512(half(a, 1));
-                    halves[i][j] = _mm512_add_ps(
-                        _mm512_insertf32x8::<1>(low, half(b, 0)),
-                        _mm512_insertf32x8::<1>(high, half(b, 1)),
-                    );
-                }
-            }
-            fold16(halves)
+            let halves = std::array::from_fn(|i| [self.load(&pairs[i]), self.load(&pairs[4 + i])]);
+            // `fold16` takes its vectors in fours that lie four apart; these are neighbours.
+            let order = _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+            let mut out = Block::ZERO;
+            self.store(_mm512_permutexvar_ps(order, fold16(halves)), &mut out);
+            out
         }
     }
 
@@ -197,7 +186,7 @@ impl Lanes for Avx512 {
 /// The sums of sixteen vectors, of which `halves[i][j]` holds `8 j + i` and `8 j + i + 4`, folded to
 /// eight lanes each: the order that leaves the sums in theirs.
 #[inline(always)]
-unsafe fn fold16(halves: [[__m512; 2]; 4]) -> Block {
+unsafe fn fold16(halves: [[__m512; 2]; 4]) -> __m512 {
     unsafe {
         // Four vectors of four sums, each spread over the four lanes of a part.
         let [a, b, c, d] = [
@@ -207,13 +196,10 @@ unsafe fn fold16(halves: [[__m512; 2]; 4]) -> Block {
             fold4(halves[3][0], halves[3][1]),
         ];
         let (d, e) = (fold2(a, b), fold2(c, d));
-        let sums = _mm512_add_ps(
+        _mm512_add_ps(
             _mm512_shuffle_ps::<0b10_00_10_00>(d, e),
             _mm512_shuffle_ps::<0b11_01_11_01>(d, e),
-        );
-        let mut out = Block::ZERO;
-        _mm512_storeu_ps(out.0.as_mut_ptr(), sums);
-        out
+        )
     }
 }
 
@@ -248,11 +234,6 @@ unsafe fn fold2(a: __m512, b: __m512) -> __m512 {
     }
 }
 
-/// Eight floats: sixteen whose halves were added.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(32))]
-pub struct Half([f32; 8]);
-
 /// Proof that the machine has AVX2 and FMA: made by `run_avx2` alone.
 #[derive(Clone, Copy)]
 struct Avx2(());
@@ -260,7 +241,6 @@ struct Avx2(());
 impl Lanes for Avx2 {
     type F = [__m256; 2];
     type Part = __m256;
-    type Kept = Half;
     const PARTS: usize = 2;
     const OUTER: (usize, usize) = (6, 1);
     const DOT: (usize, usize) = (2, 6);
@@ -358,30 +338,24 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn sum16(self, v: [Self::F; 16]) -> Block {
-        let mut kept = [Half([0.0; 8]); LANES];
-        for i in 0..LANES {
-            self.keep(v[i], &mut kept[i]);
+        let mut pairs = [Block::ZERO; LANES / 2];
+        for i in 0..LANES / 2 {
+            self.halve(v[2 * i], v[2 * i + 1], &mut pairs[i]);
         }
-        self.sum_kept(&kept)
-    }
-
-    /// Half of a block: the sum's first step needs no other vector.
-    #[inline(always)]
-    fn keep(self, vector: Self::F, to: &mut Half) {
-        unsafe { _mm256_storeu_ps(to.0.as_mut_ptr(), _mm256_add_ps(vector[0], vector[1])) }
+        self.sum_halves(&pairs)
     }
 
     #[inline(always)]
-    fn sum_kept(self, kept: &[Half; LANES]) -> Block {
+    fn halve(self, a: Self::F, b: Self::F, to: &mut Block) {
+        unsafe { self.store([_mm256_add_ps(a[0], a[1]), _mm256_add_ps(b[0], b[1])], to) }
+    }
+
+    #[inline(always)]
+    fn sum_halves(self, pairs: &[Block; LANES / 2]) -> Block {
         let mut out = Block::ZERO;
-        for half in 0..2 {
-            unsafe {
-                let mut halves = [_mm256_setzero_ps(); 8];
-                for i in 0..8 {
-                    halves[i] = _mm256_loadu_ps(kept[8 * half + i].0.as_ptr());
-                }
-                _mm256_storeu_ps(out.0[8 * half..].as_mut_ptr(), fold_eight(halves));
-            }
+        for (sums, four) in out.0.as_chunks_mut::<8>().0.iter_mut().zip(pairs.as_chunks::<4>().0) {
+            let halves = std::array::from_fn(|i| self.load_part(&four[i / 2], i % 2));
+            unsafe { _mm256_storeu_ps(sums.as_mut_ptr(), fold_eight(halves)) }
         }
         out
     }
