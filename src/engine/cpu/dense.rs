@@ -489,11 +489,15 @@ impl Kernel for Transpose<'_> {
     }
 }
 
-/// A transpose where there are less than sixteen rows or columns; zero where there is no row.
+/// A transpose where there may be less than sixteen rows or columns; zero where there is no row.
 #[inline(always)]
-fn transpose_part<L: Lanes>(lanes: L, from: &[Block], to: &mut [Block]) {
-    let (mut rows, mut columns) = ([Block::ZERO; LANES], [Block::ZERO; LANES]);
+pub fn transpose_part<L: Lanes>(lanes: L, from: &[Block], to: &mut [Block]) {
+    let mut rows = [Block::ZERO; LANES];
     copy(lanes, from, &mut rows);
+    if let Some(to) = to.first_chunk_mut() {
+        return lanes.transpose(&rows, to);
+    }
+    let mut columns = [Block::ZERO; LANES];
     lanes.transpose(&rows, &mut columns);
     copy(lanes, &columns, to);
 }

@@ -5,6 +5,7 @@
 //! `(1 - eps) onehot + eps / classes`, the loss of a sample is `-sum_c t_c ln p_c`, and the gradient
 //! of the batch's mean is `(p - t) / samples`.
 
+use super::dense::transpose_part;
 use super::elementwise::{exp, flush, ln};
 use super::lanes::{Block, Kernel, LANES, Lanes};
 
@@ -105,12 +106,9 @@ impl Kernel for Train<'_> {
             let losses: [f32; LANES] = std::array::from_fn(|i| ln(softmax.sum[i]) - expected[i]);
             let count = LANES.min(labels.len() - first);
             losses[..count].iter().for_each(|loss| total += f64::from(*loss));
-            for column in 0..classes.div_ceil(LANES) {
-                let sixteen = column * LANES..classes.min((column + 1) * LANES);
-                let (mut columns, mut rows) = ([Block::ZERO; LANES], [Block::ZERO; LANES]);
-                columns[..sixteen.len()].copy_from_slice(&delta_t[sixteen]);
-                lanes.transpose(&columns, &mut rows);
-                delta[column * delta_stride + first..][..count].copy_from_slice(&rows[..count]);
+            for (column, classes) in delta_t.chunks(LANES).enumerate() {
+                let rows = &mut delta[column * delta_stride + first..][..count];
+                transpose_part(lanes, classes, rows);
             }
         }
         total
