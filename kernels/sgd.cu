@@ -89,7 +89,7 @@ extern "C" __global__ void __launch_bounds__(SGD_THREADS)
 sgd(const Plan *plans, const Clock *clocks, const SgdTensor *tensors, const Tile *tiles)
 {
     const Tile tile = tiles[blockIdx.x];
-    const SgdTensor &tensor = tensors[tile.of];
+    const SgdTensor tensor = tensors[tile.of];  // a copy: what is stored might else change it
     const Clock &clock = clocks[tensor.trial];
     if (clock.learning.rows == 0) return;
     const Plan &plan = plans[tensor.trial];
