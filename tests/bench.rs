@@ -110,6 +110,22 @@ fn axes_are_crossed_and_a_precision_that_is_not_there_is_skipped_with_a_reason()
 }
 
 #[test]
+fn the_readme_shows_what_the_committed_run_says() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(repository.join("README.md")).expect("the README");
+    let run = "benches/results/2026-11-29-bench-train.json";
+    let command = format!("warpsweep bench --render {run} --format markdown");
+    assert!(readme.contains(&command), "{command}");
+    let path = repository.join(run);
+    let path = path.to_str().expect("a path in UTF-8");
+    let table = stdout(&home().succeed(&["bench", "--render", path, "--format", "markdown"]));
+    assert!(
+        readme.contains(&table),
+        "the README lacks this, which the command above it prints:\n{table}"
+    );
+}
+
+#[test]
 fn an_earlier_run_is_shown_again_in_every_format() {
     let home = home();
     home.succeed(&bench(&["train", "--quick", "--output", "t.json"]));

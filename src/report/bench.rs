@@ -49,6 +49,8 @@ pub fn markdown(run: &Run) -> String {
         section.notes.iter().for_each(|note| {
             let _ = writeln!(out, "- {note}");
         });
+        // A line that follows a list at once would belong to it.
+        out += if section.notes.is_empty() { "" } else { "\n" };
     }
     out + &closing(run, "\n")
 }
