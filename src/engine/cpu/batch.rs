@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::dense::{
     Activate, Dropout, Forward, ForwardLogits, ForwardWide, Gather, InputGradient, Learn,
-    LearnBiases, NextBatch, PAIRS, PIXEL, Transpose,
+    LearnBiases, NextBatch, PIXEL, Transpose,
 };
-use super::lanes::{Block, ByteRows, Isa, LANES, blocks, floats_mut};
+use super::lanes::{Block, ByteRows, Isa, LANES, PAIRS, blocks, floats_mut};
 use super::network::{Layer, LayerPart, Network, stride_of};
 use super::probe::{Operation, Probe};
 use super::products::{Matrix, Operand, Pixels};

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::elementwise::activate;
-use super::lanes::{Block, Kernel, LANES, Lanes, blocks, floats, floats_mut, prefetch_far};
+use super::lanes::{Block, Kernel, LANES, Lanes, PAIRS, blocks, floats, floats_mut, prefetch_far};
 use super::network::{Layer, LayerPart};
 use super::products::{
     Ahead, Coefficients, DotEpilogue, FAR_WEIGHTS, Matrix, Operand, Outer, dot_product,
@@ -213,7 +213,7 @@ pub struct ForwardLogits<'a, X, A> {
     /// [`PIXEL`] where the inputs are pixels, 1 elsewhere.
     pub scale: f32,
     pub samples: usize,
-    /// Room for eight blocks an output.
+    /// Room for [`PAIRS`] blocks an output.
     pub sums: &'a mut [Block],
     /// Out: the blocks of a matrix, a row an output, and nothing between its columns.
     pub out: &'a mut [Block],
@@ -241,9 +241,6 @@ impl<X: Operand, A: Ahead> Kernel for ForwardLogits<'_, X, A> {
         }
     }
 }
-
-/// Pairs of samples that are summed together.
-pub const PAIRS: usize = LANES / 2;
 
 /// The epilogue that keeps halved sums of sixteen samples, `[output][pair]`.
 struct PutBy<'a> {

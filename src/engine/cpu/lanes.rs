@@ -24,6 +24,9 @@ pub struct Block(pub [f32; LANES]);
 /// Floats in a block.
 pub const LANES: usize = 16;
 
+/// Blocks that hold sixteen vectors after [`Lanes::halve`].
+pub const PAIRS: usize = LANES / 2;
+
 impl Block {
     pub const ZERO: Block = Block([0.0; LANES]);
 }
@@ -116,7 +119,7 @@ pub trait Lanes: Copy {
     fn halve(self, a: Self::F, b: Self::F, to: &mut Block);
 
     /// The sums of sixteen vectors that were halved, pair after pair.
-    fn sum_halves(self, pairs: &[Block; LANES / 2]) -> Block;
+    fn sum_halves(self, pairs: &[Block; PAIRS]) -> Block;
 
     /// Makes rows of columns.
     #[inline(always)]
@@ -392,7 +395,7 @@ impl Lanes for Portable {
         to.0 = std::array::from_fn(|i| if i < 8 { a[i] + a[i + 8] } else { b[i - 8] + b[i] });
     }
     #[inline(always)]
-    fn sum_halves(self, pairs: &[Block; LANES / 2]) -> Block {
+    fn sum_halves(self, pairs: &[Block; PAIRS]) -> Block {
         let mut sums = Block::ZERO;
         for (sums, pair) in sums.0.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
             let [a, b] = bytemuck::cast::<_, [[f32; 8]; 2]>(pair.0);

@@ -156,13 +156,12 @@ const fn lines_of_tile((samples, columns): (usize, usize), part: usize, whole: u
 }
 
 /// Repeats an expression for `$i` from 0 to `$count`, each time with a constant, where the count is known
-/// to be 2, 3, 4 or 10 at most.
+/// to be 3, 4 or 10 at most.
 ///
 /// A loop with a large body is not unrolled, and one index that is not a constant keeps the whole
 /// array in memory instead of registers. The conditions are `const`, so that rustc hands LLVM only the
 /// repeats that a tile has. A branch is left of each of the others, which is why the most is told.
 macro_rules! for_each_index {
-    ($i:ident < $count:path, 2, $body:expr) => { for_each_index!(@ $i, $count, $body, 0 1) };
     ($i:ident < $count:path, 3, $body:expr) => { for_each_index!(@ $i, $count, $body, 0 1 2) };
     ($i:ident < $count:path, 4, $body:expr) => { for_each_index!(@ $i, $count, $body, 0 1 2 3) };
     ($i:ident < $count:path, 10, $body:expr) => {

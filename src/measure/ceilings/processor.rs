@@ -135,11 +135,11 @@ impl Strip {
         Strip { cached, memory, place: 0 }
     }
 
-    /// The median of a few pieces, for the cost of work is a median too: beside that, a mean, which has in it
-    /// whatever disturbed it, made a copy look 2 % cheaper than the very same copy.
+    /// The median of a few pieces, as the cost of work is a median: a copy beside the very same copy came to 96.7
+    /// to 97.3 % of it in four runs, and to 95.3 to 97.3 % where the whole sample was one piece.
     fn sample(&mut self, isa: Isa, what: Loop) -> Rate {
         // What was written before this still stands in the caches, and goes to memory at the expense of what
-        // comes next: another 2 % to 3 %.
+        // comes next: with a strip that is not timed, 98.6 to 99.6 %.
         if what == Loop::Copy {
             self.copy();
         }

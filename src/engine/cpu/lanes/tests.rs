@@ -9,8 +9,8 @@ impl Kernel for Sums {
     fn run<L: Lanes>(self, lanes: L) -> Self::Output {
         let loaded = self.0.map(|v| lanes.load(&Block(v)));
         let four = [loaded[0], loaded[1], loaded[2], loaded[3]];
-        let mut pairs = [Block::ZERO; LANES / 2];
-        for i in 0..LANES / 2 {
+        let mut pairs = [Block::ZERO; PAIRS];
+        for i in 0..PAIRS {
             lanes.halve(loaded[2 * i], loaded[2 * i + 1], &mut pairs[i]);
         }
         (lanes.sum16(loaded), lanes.sum_halves(&pairs), lanes.sum4(four))

@@ -1,6 +1,6 @@
 //! Sixteen lanes on x86-64: one register of AVX-512, two of AVX2.
 
-use super::{Block, Kernel, LANES, Lanes};
+use super::{Block, Kernel, LANES, Lanes, PAIRS};
 use crate::engine::cpu::elementwise::TINY;
 use std::arch::x86_64::*;
 
@@ -132,7 +132,7 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn sum_halves(self, pairs: &[Block; LANES / 2]) -> Block {
+    fn sum_halves(self, pairs: &[Block; PAIRS]) -> Block {
         unsafe {
             let halves = std::array::from_fn(|i| [self.load(&pairs[i]), self.load(&pairs[4 + i])]);
             // `fold16` takes its vectors in fours that lie four apart; these are neighbours.
@@ -338,8 +338,8 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn sum16(self, v: [Self::F; 16]) -> Block {
-        let mut pairs = [Block::ZERO; LANES / 2];
-        for i in 0..LANES / 2 {
+        let mut pairs = [Block::ZERO; PAIRS];
+        for i in 0..PAIRS {
             self.halve(v[2 * i], v[2 * i + 1], &mut pairs[i]);
         }
         self.sum_halves(&pairs)
@@ -351,7 +351,7 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn sum_halves(self, pairs: &[Block; LANES / 2]) -> Block {
+    fn sum_halves(self, pairs: &[Block; PAIRS]) -> Block {
         let mut out = Block::ZERO;
         for (sums, four) in out.0.as_chunks_mut::<8>().0.iter_mut().zip(pairs.as_chunks::<4>().0) {
             let halves = std::array::from_fn(|i| self.load_part(&four[i / 2], i % 2));
