@@ -2,12 +2,13 @@
 //!
 //! [`source`] decides where a data set comes from, [`fetch`] brings it from its mirror, [`files`]
 //! knows its four files, [`idx`] reads one of them, [`synthetic`] needs none; [`Pixels`] are where
-//! their bytes lie, [`split`] divides them.
+//! their bytes lie, [`patches`] the form in which processors train on them, [`split`] divides them.
 
 pub mod fetch;
 pub mod files;
 pub mod idx;
 pub mod large_pages;
+pub mod patches;
 mod pixels;
 pub mod source;
 pub mod split;
@@ -15,6 +16,7 @@ pub mod synthetic;
 pub mod verify;
 
 pub use files::Published;
+pub use patches::PatchedPart;
 pub use pixels::Pixels;
 pub use source::{Loaded, Request, Source, load};
 pub use split::{Part, Split, Validation};

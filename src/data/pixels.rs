@@ -2,17 +2,36 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::large_pages::LargePages;
+use super::patches::Patches;
 
 /// Bytes of images, which are read in random order. Clones share them.
 #[derive(Clone)]
-pub struct Pixels(Arc<LargePages>);
+pub struct Pixels(Arc<Forms>);
+
+struct Forms {
+    bytes: LargePages,
+    /// Made when they are first wanted: a GPU never does.
+    patches: OnceLock<Patches>,
+}
+
+impl Pixels {
+    /// The same images, of `size` rows and columns each, in patches.
+    ///
+    /// # Panics
+    /// If they were of another size before: images have one.
+    pub fn patches(&self, size: [usize; 2]) -> &Patches {
+        let patches = self.0.patches.get_or_init(|| Patches::new(&self.0.bytes, size));
+        assert_eq!(patches.size(), size, "images of two sizes");
+        patches
+    }
+}
 
 impl From<Vec<u8>> for Pixels {
     fn from(bytes: Vec<u8>) -> Self {
-        Pixels(Arc::new(LargePages::from(bytes)))
+        Pixels(Arc::new(Forms { bytes: LargePages::from(bytes), patches: OnceLock::new() }))
     }
 }
 
@@ -20,7 +39,7 @@ impl Deref for Pixels {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        &self.0.bytes
     }
 }
 

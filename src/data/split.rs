@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Dataset, Samples};
+use super::{Dataset, PatchedPart, Pixels, Samples};
 use crate::error::{Error, Result};
 
 /// Training samples that are held out when nothing else is said.
@@ -60,9 +60,19 @@ impl fmt::Display for Validation {
 pub struct Part<'a> {
     pub pixels: &'a [u8],
     pub labels: &'a [u8],
+    /// Of which these are some.
+    images: &'a Pixels,
+    size: [usize; 2],
+    first: usize,
 }
 
-impl Part<'_> {
+impl<'a> Part<'a> {
+    /// The same samples in patches; the data set's are made at the first call.
+    pub fn patches(&self) -> PatchedPart<'a> {
+        let samples = self.first..self.first + self.len();
+        self.images.patches(self.size).part(samples, self.labels)
+    }
+
     pub fn len(&self) -> usize {
         self.labels.len()
     }
@@ -130,7 +140,10 @@ impl Split {
         let pixels = self.data.pixels();
         Part {
             pixels: &samples.pixels[range.start * pixels..range.end * pixels],
-            labels: &samples.labels[range],
+            labels: &samples.labels[range.clone()],
+            images: &samples.pixels,
+            size: [self.data.rows, self.data.cols],
+            first: range.start,
         }
     }
 }

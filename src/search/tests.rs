@@ -182,8 +182,8 @@ fn whole(fake: &Fake, plan: &Plan) -> (Vec<TrialRecord>, Outcome, Ear) {
 fn test_error_of(number: u32) -> f64 {
     let architecture = Architecture { inputs: 1, hidden: Vec::new(), classes: 2 };
     let parameters = Parameters::initial(&architecture, Init::Default, SEED, number);
-    let part = Part { pixels: &[], labels: &[] };
-    Fake::new(&[]).evaluate(&architecture, &parameters, part).unwrap().error()
+    let task = task();
+    Fake::new(&[]).evaluate(&architecture, &parameters, task.split.test()).unwrap().error()
 }
 
 #[test]

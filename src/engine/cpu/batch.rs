@@ -8,12 +8,13 @@ use super::dense::{
 };
 use super::lanes::{Block, ByteRows, Isa, LANES, PAIRS, blocks, floats_mut};
 use super::network::{Layer, LayerPart, Network, stride_of};
+use super::pixels::{Lit, Pixels};
 use super::probe::{Operation, Probe};
-use super::products::{Matrix, Operand, Pixels};
+use super::products::{Matrix, Operand};
 use super::sgd::Rule;
 use super::softmax_xent::{Logits, Score, Train};
 use super::team::Team;
-use crate::data::Part;
+use crate::data::PatchedPart;
 use crate::engine::profile::Work;
 use crate::model::{Architecture, Hidden, Shape};
 use crate::random::{Purpose, Stream};
@@ -28,6 +29,8 @@ pub struct Batch {
     inputs: usize,
     /// The blocks of a matrix; empty where pixels are read where they lie.
     pixels: Vec<Block>,
+    /// Where they are.
+    lit: Lit,
     hidden: Vec<HiddenBatch>,
     output: OutputBatch,
     labels: Vec<u8>,
@@ -102,6 +105,7 @@ impl Batch {
             stride,
             inputs,
             pixels: Vec::new(),
+            lit: Lit::new(inputs, capacity),
             hidden: hidden.collect(),
             output: OutputBatch {
                 classes,
@@ -122,8 +126,8 @@ impl Batch {
     /// One step of SGD; returns the sum of the samples' losses, before the update.
     pub fn train(
         &mut self,
-        network: &mut Network,
-        part: Part<'_>,
+        network: &mut Network<'_>,
+        part: PatchedPart<'_>,
         step: &Step<'_>,
         probe: &mut impl Probe,
     ) -> f64 {
@@ -132,17 +136,20 @@ impl Batch {
             let stream = Stream::new(step.seed, Purpose::Dropout(layer as u16), step.trial);
             Some(Dropout { stream, first: step.before })
         };
-        let mut next = NextBatch::new(part, self.inputs, step.next);
+        let mut next = NextBatch::new(part, step.next);
         let next = &mut next;
         self.take_labels(part, step.samples);
         if self.reads_bytes() {
-            let rows = rows_of(part, self.inputs, step.samples);
-            let inputs = Pixels { rows: ByteRows::new(&rows) };
+            let rows = rows_of(part, step.samples);
+            let mut lit = std::mem::take(&mut self.lit);
+            lit.both_ways(self.isa, part, step.samples);
             probe.lap(Operation::Gather, 0, || Work::moving(step.samples.len()));
+            let inputs = Pixels::new(ByteRows::new(&rows), &lit);
             let nothing = &mut NextBatch::nothing();
             self.logits(network, (inputs, PIXEL), step.samples.len(), nothing, probe);
             let loss = self.loss(step, probe);
             self.backward(network, inputs, step, next, probe);
+            self.lit = lit;
             loss
         } else {
             self.gather(part, step.samples, probe);
@@ -160,8 +167,8 @@ impl Batch {
     /// predicted classes.
     pub fn score(
         &mut self,
-        network: &Network,
-        part: Part<'_>,
+        network: &Network<'_>,
+        part: PatchedPart<'_>,
         (samples, next): (&[u32], &[u32]),
         total: &mut f64,
         probe: &mut impl Probe,
@@ -169,11 +176,14 @@ impl Batch {
         probe.step(samples.len());
         self.take_labels(part, samples);
         if self.reads_bytes() {
-            let rows = rows_of(part, self.inputs, samples);
-            let inputs = Pixels { rows: ByteRows::new(&rows) };
+            let rows = rows_of(part, samples);
+            let mut lit = std::mem::take(&mut self.lit);
+            lit.along(part, samples);
             probe.lap(Operation::Gather, 0, || Work::moving(samples.len()));
-            let next = &mut NextBatch::new(part, self.inputs, next);
+            let inputs = Pixels::new(ByteRows::new(&rows), &lit);
+            let next = &mut NextBatch::new(part, next);
             self.logits(network, (inputs, PIXEL), samples.len(), next, probe);
+            self.lit = lit;
         } else {
             self.gather(part, samples, probe);
             let pixels = std::mem::take(&mut self.pixels);
@@ -201,13 +211,13 @@ impl Batch {
         self.hidden.is_empty() && self.inputs.is_multiple_of(LANES)
     }
 
-    fn take_labels(&mut self, part: Part<'_>, samples: &[u32]) {
+    fn take_labels(&mut self, part: PatchedPart<'_>, samples: &[u32]) {
         for (label, sample) in self.labels.iter_mut().zip(samples) {
             *label = part.labels[*sample as usize];
         }
     }
 
-    fn gather(&mut self, part: Part<'_>, samples: &[u32], probe: &mut impl Probe) {
+    fn gather(&mut self, part: PatchedPart<'_>, samples: &[u32], probe: &mut impl Probe) {
         let (inputs, stride, out) = (self.inputs, self.stride, &mut self.pixels[..]);
         self.isa.run(Gather { pixels: part.pixels, inputs, batch: samples, out, stride });
         // Bytes are read, floats written.
@@ -217,7 +227,7 @@ impl Batch {
     /// All layers forward, the pixels being a matrix.
     fn forward(
         &mut self,
-        network: &Network,
+        network: &Network<'_>,
         pixels: Matrix<'_>,
         samples: usize,
         dropout: impl Fn(usize) -> Option<Dropout>,
@@ -237,7 +247,8 @@ impl Batch {
                 }
                 None => {
                     forward((isa, team), layer, (inputs, scale), samples, (out, stride));
-                    probe.lap(Operation::Forward, number, || forward_work(layer, samples, 4));
+                    let work = || forward_work(layer, inputs, samples);
+                    probe.lap(Operation::Forward, number, work);
                 }
             }
             let (units, layer, dropout) = (layer.shape.outputs, hidden.layer, dropout(index));
@@ -258,7 +269,7 @@ impl Batch {
     /// The output layer forward.
     fn logits<X: Operand>(
         &mut self,
-        network: &Network,
+        network: &Network<'_>,
         (inputs, scale): (X, f32),
         samples: usize,
         ahead: &mut NextBatch<'_>,
@@ -267,7 +278,7 @@ impl Batch {
         let Some(layer) = network.layers.last() else { return };
         let OutputBatch { sums, logits: out, .. } = &mut self.output;
         self.isa.run(ForwardLogits { layer, inputs, scale, samples, sums, out, ahead });
-        let work = || forward_work(layer, samples, value_bytes::<X>());
+        let work = || forward_work(layer, inputs, samples);
         probe.lap(Operation::Forward, network.layers.len(), work);
     }
 
@@ -289,7 +300,7 @@ impl Batch {
 
     fn backward<X: Operand>(
         &mut self,
-        network: &mut Network,
+        network: &mut Network<'_>,
         pixels: X,
         step: &Step<'_>,
         ahead: &mut NextBatch<'_>,
@@ -330,7 +341,7 @@ impl Batch {
                     let work = || extent.input_gradient(samples);
                     probe.lap(Operation::InputGradient, number, work);
                     learn(strip);
-                    let work = || extent.weight_gradient(samples, 4);
+                    let work = || extent.weight_gradient(inputs, samples);
                     probe.lap(Operation::WeightGradient, number, work);
                 }
             } else {
@@ -338,7 +349,8 @@ impl Batch {
                     descend(&strip, slopes, below);
                     learn(strip);
                 });
-                let work = || whole.input_gradient(samples) + whole.weight_gradient(samples, 4);
+                let work =
+                    || whole.input_gradient(samples) + whole.weight_gradient(inputs, samples);
                 probe.lap(Operation::Backward, number, work);
             }
             isa.run(LearnBiases { layer, samples, delta, rule });
@@ -374,7 +386,7 @@ impl Batch {
                 team.each(parts, |part| learn(part, &mut NextBatch::nothing()));
             }
         }
-        let work = || whole.weight_gradient(samples, value_bytes::<X>());
+        let work = || whole.weight_gradient(pixels, samples);
         probe.lap(Operation::WeightGradient, 1, work);
     }
 }
@@ -428,7 +440,7 @@ impl WideBatch {
                 run(inputs, samples, 0..outputs, out);
             });
         }
-        probe.lap(Operation::Forward, number, || forward_work(layer, samples, 4));
+        probe.lap(Operation::Forward, number, || forward_work(layer, inputs, samples));
         isa.run(Transpose {
             from: Matrix { blocks: &self.z_t, stride },
             rows: outputs,
@@ -469,10 +481,11 @@ fn value_bytes<X: Operand>() -> usize {
 }
 
 /// Inputs and weights are read, outputs written.
-fn forward_work(layer: &Layer, samples: usize, input_bytes: usize) -> Work {
+fn forward_work<X: Operand>(layer: &Layer, x: X, samples: usize) -> Work {
     let Shape { inputs, outputs } = layer.shape;
-    let bytes = input_bytes * samples * inputs + 4 * outputs * (inputs + samples);
-    Work::product([samples, outputs, inputs], bytes)
+    let values = x.multiplied(samples, inputs);
+    let bytes = value_bytes::<X>() * values + 4 * outputs * (inputs + samples);
+    Work::product([values, outputs, 1], bytes)
 }
 
 /// How much a pass over a part of a layer's weights works on.
@@ -497,12 +510,12 @@ impl Extent {
     }
 
     /// Inputs and deltas are read, weights and velocities read and written.
-    fn weight_gradient(self, samples: usize, input_bytes: usize) -> Work {
+    fn weight_gradient<X: Operand>(self, x: X, samples: usize) -> Work {
         let Extent { inputs, outputs, momentum } = self;
         let state = if momentum { 4 } else { 2 };
-        let bytes =
-            input_bytes * samples * inputs + 4 * samples * outputs + 4 * state * inputs * outputs;
-        Work::product([inputs, outputs, samples], bytes)
+        let values = x.multiplied(samples, inputs);
+        let bytes = value_bytes::<X>() * values + 4 * outputs * (samples + state * inputs);
+        Work::product([values, outputs, 1], bytes)
     }
 }
 
@@ -536,7 +549,6 @@ fn strip_width(layer: &Layer) -> usize {
 }
 
 /// The pixels of some samples, in blocks.
-fn rows_of<'a>(part: Part<'a>, inputs: usize, samples: &[u32]) -> Vec<&'a [[u8; LANES]]> {
-    let row = |sample: &u32| &part.pixels[*sample as usize * inputs..][..inputs];
-    samples.iter().map(|sample| row(sample).as_chunks().0).collect()
+fn rows_of<'a>(part: PatchedPart<'a>, samples: &[u32]) -> Vec<&'a [[u8; LANES]]> {
+    samples.iter().map(|sample| part.sample(*sample as usize).as_chunks().0).collect()
 }

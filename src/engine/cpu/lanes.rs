@@ -8,10 +8,6 @@
 
 #![allow(unsafe_code)]
 
-use std::hint::black_box;
-use std::marker::PhantomData;
-use std::ops::Range;
-
 use bytemuck::{Pod, Zeroable};
 
 use super::elementwise::flush;
@@ -61,10 +57,6 @@ pub trait Lanes: Copy {
     const OUTER: (usize, usize);
     /// Samples and outputs of the tile of a dot product; of each sum one part is in registers.
     const DOT: (usize, usize);
-    /// Whether there are registers left for what the next round of a tile multiplies.
-    const AHEAD: bool;
-    /// Whether a multiply-add takes a number from memory for all its lanes.
-    const BROADCASTS_IN_FMA: bool;
 
     fn splat(self, value: f32) -> Self::F;
     fn load(self, from: &Block) -> Self::F;
@@ -177,7 +169,9 @@ impl Isa {
         let mut found = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
-            let fma = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let fma = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("bmi1");
             let avx512 = is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
@@ -217,97 +211,6 @@ impl Isa {
             Kind::Avx2 => unsafe { x86::run_avx2(kernel) },
             Kind::Portable => kernel.run(Portable),
         }
-    }
-}
-
-/// Runs of `N` items in a slice, `stride` items from the start of one to the start of the next.
-///
-/// The bounds are checked once, when the walk is made: in a tile's loop the comparisons would take
-/// the ports of a fifth of its multiply-adds.
-#[derive(Clone)]
-pub struct Walk<'a, T, const N: usize> {
-    next: *const T,
-    stride: usize,
-    left: usize,
-    items: PhantomData<&'a [T]>,
-}
-
-impl<'a, T, const N: usize> Walk<'a, T, N> {
-    /// A walk of `count` runs from the first item on.
-    ///
-    /// # Panics
-    /// If the slice ends before the last run does.
-    #[inline(always)]
-    pub fn new(items: &'a [T], stride: usize, count: usize) -> Self {
-        let last = count.saturating_sub(1).checked_mul(stride);
-        let end = last.and_then(|last| last.checked_add(N));
-        assert!(count == 0 || end.is_some_and(|end| end <= items.len()), "a walk leaves its slice");
-        Walk { next: items.as_ptr(), stride, left: count, items: PhantomData }
-    }
-
-    /// The same walk from an address that the compiler does not know to be the same: what is read on both
-    /// walks is read by the very instructions that use it, and not once for both.
-    #[inline(always)]
-    pub fn apart(self) -> Self {
-        Walk { next: black_box(self.next), ..self }
-    }
-}
-
-impl<'a, T, const N: usize> Iterator for Walk<'a, T, N> {
-    type Item = &'a [T; N];
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<&'a [T; N]> {
-        if self.left == 0 {
-            return None;
-        }
-        self.left -= 1;
-        // SAFETY: `new` checked that all runs lie in the slice, and `left` that this is one of them.
-        let run = unsafe { &*self.next.cast::<[T; N]>() };
-        self.next = self.next.wrapping_add(self.stride);
-        Some(run)
-    }
-}
-
-/// Rows of sixteen bytes a block, each anywhere in memory, of at least `width` blocks.
-#[derive(Clone, Copy)]
-pub struct ByteRows<'a> {
-    rows: &'a [&'a [[u8; LANES]]],
-    width: usize,
-}
-
-impl<'a> ByteRows<'a> {
-    pub fn new(rows: &'a [&'a [[u8; LANES]]]) -> Self {
-        let width = rows.iter().map(|row| row.len()).min().unwrap_or(0);
-        ByteRows { rows, width }
-    }
-
-    /// One row.
-    #[inline(always)]
-    pub fn row(self, row: usize) -> &'a [[u8; LANES]] {
-        self.rows[row]
-    }
-
-    /// Blocks `column .. column + N` of some rows.
-    ///
-    /// # Panics
-    /// If a row is shorter. Checked once, as for [`Walk`].
-    #[inline(always)]
-    pub fn columns<const N: usize>(
-        self,
-        column: usize,
-        rows: Range<usize>,
-    ) -> impl Iterator<Item = &'a [[u8; LANES]; N]> {
-        // Checked, for a sum that wraps around would let a column far outside through.
-        let end = column.checked_add(N);
-        assert!(
-            end.is_some_and(|end| end <= self.width),
-            "a row of pixels ends before its columns"
-        );
-        self.rows[rows].iter().map(move |row| {
-            // SAFETY: `new` took the width of the shortest row, and the columns lie within it.
-            unsafe { &*row.as_ptr().add(column).cast() }
-        })
     }
 }
 
@@ -359,8 +262,6 @@ impl Lanes for Portable {
     // Where there are 32 registers; elsewhere this is the last resort, and is compiled faster.
     const OUTER: (usize, usize) = if cfg!(target_arch = "aarch64") { (6, 1) } else { (2, 1) };
     const DOT: (usize, usize) = if cfg!(target_arch = "aarch64") { (2, 8) } else { (2, 1) };
-    const AHEAD: bool = false;
-    const BROADCASTS_IN_FMA: bool = false;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F {
@@ -429,8 +330,11 @@ impl Lanes for Portable {
     }
 }
 
+mod walks;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+
+pub use walks::{ByteRows, Picks, Runs, Walk};
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ mod elementwise;
 pub mod lanes;
 mod network;
 pub mod operations;
+mod pixels;
 mod probe;
 mod products;
 mod sgd;

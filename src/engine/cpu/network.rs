@@ -87,19 +87,23 @@ impl LayerPart<'_> {
 }
 
 /// The layers of one trial, first to last.
-pub struct Network {
+pub struct Network<'a> {
+    order: &'a [u32],
     pub layers: Vec<Layer>,
 }
 
-impl Network {
-    /// Lays parameters out for training, with room for velocities if there is momentum.
-    pub fn new(parameters: &Parameters, momentum: bool) -> Self {
+impl<'a> Network<'a> {
+    /// Lays parameters out for training, with room for velocities if there is momentum; `order` says
+    /// which input of the first layer is at each place of a sample.
+    pub fn new(parameters: &Parameters, order: &'a [u32], momentum: bool) -> Self {
         let velocity = |len| vec![Block::ZERO; if momentum { len } else { 0 }];
-        let layers = parameters.layers.iter().map(|linear| {
+        let layers = parameters.layers.iter().enumerate().map(|(index, linear)| {
             let Shape { inputs, outputs } = linear.shape;
             let stride = stride_of(outputs);
             let mut weight = vec![Block::ZERO; blocks(inputs) * stride];
+            let order = if index == 0 { order } else { &[] };
             for (output, row) in linear.weight.chunks(inputs).enumerate() {
+                let row = in_order(row, order);
                 for (column, values) in row.chunks(LANES).enumerate() {
                     weight[column * stride + output].0[..values.len()].copy_from_slice(values);
                 }
@@ -115,21 +119,40 @@ impl Network {
                 bias,
             }
         });
-        Network { layers: layers.collect() }
+        Network { order, layers: layers.collect() }
     }
 
-    /// The parameters, without padding.
+    /// The parameters, without padding and in their own order.
     pub fn parameters(&self) -> Parameters {
-        let layers = self.layers.iter().map(|layer| {
+        let layers = self.layers.iter().enumerate().map(|(index, layer)| {
             let Shape { inputs, outputs } = layer.shape;
             let mut weight = Vec::with_capacity(outputs * inputs);
             for output in 0..outputs {
                 let row = layer.weight[output..].iter().step_by(layer.stride);
                 weight.extend(row.flat_map(|block| block.0).take(inputs));
             }
+            if index == 0 {
+                weight.chunks_exact_mut(inputs).for_each(|row| put_back(row, self.order));
+            }
             let bias = floats(&layer.bias)[..outputs].to_vec();
             Linear { shape: layer.shape, weight, bias }
         });
         Parameters { layers: layers.collect() }
+    }
+}
+
+/// A row's values in the order of their places; without an order, as they are.
+fn in_order(row: &[f32], order: &[u32]) -> Vec<f32> {
+    match order {
+        [] => row.to_vec(),
+        order => order.iter().map(|&input| row[input as usize]).collect(),
+    }
+}
+
+/// Undoes [`in_order`].
+fn put_back(row: &mut [f32], order: &[u32]) {
+    let placed = row.to_vec();
+    for (value, &input) in placed.iter().zip(order) {
+        row[input as usize] = *value;
     }
 }

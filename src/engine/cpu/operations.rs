@@ -116,7 +116,7 @@ impl Prepared {
         let weight = weight.map(|(o, i)| if learns { 0.0 } else { value(o, i) }).collect();
         let bias = (0..outputs).map(|o| drawn(seed, 1, outputs)(0, o)).collect();
         let parameters = Parameters { layers: vec![Linear { shape, weight, bias }] };
-        let mut layers = Network::new(&parameters, false).layers;
+        let mut layers = Network::new(&parameters, &[], false).layers;
         let stride = stride_of(samples);
         let mut prepared = Prepared {
             isa,

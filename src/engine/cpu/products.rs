@@ -13,7 +13,7 @@
 use std::array;
 use std::ops::Range;
 
-use super::lanes::{Block, ByteRows, FAR, Kernel, LANES, Lanes, Walk, floats, prefetch_beyond};
+use super::lanes::{Block, FAR, Kernel, LANES, Lanes, Runs, Walk, floats, prefetch_beyond};
 
 /// A matrix, sixteen columns at a time, the rows side by side: columns `16 c ..` of row `r` are
 /// `blocks[c * stride + r]`. A row is a sample, or an output of a layer's weights.
@@ -33,47 +33,64 @@ impl<'a> Matrix<'a> {
     pub fn skip_rows(self, row: usize) -> Self {
         Matrix { blocks: &self.blocks[row..], ..self }
     }
-}
 
-/// The pixels of a batch where they lie in the data set: `rows[b][c]` is sample `b`, pixels `16 c ..`.
-///
-/// For a layer with a few outputs, converting bytes in both passes costs less than writing a batch
-/// of floats, four times as large, that drives the weights out of the first-level cache.
-#[derive(Clone, Copy)]
-pub struct Pixels<'a> {
-    pub rows: ByteRows<'a>,
+    /// Its columns, for a walk through some rows of each.
+    #[inline(always)]
+    pub fn runs(self) -> Runs<'a, Block> {
+        Runs { items: self.blocks, stride: self.stride }
+    }
+
+    /// Blocks of columns `column .. column + N`, through some rows.
+    #[inline(always)]
+    pub fn columns<const N: usize>(
+        self,
+        column: usize,
+        rows: Range<usize>,
+    ) -> impl Iterator<Item = [&'a Block; N]> {
+        let Matrix { blocks, stride } = self.skip_rows(rows.start);
+        let columns: [&[Block]; N] =
+            array::from_fn(|n| &blocks[(column + n) * stride..][..rows.len()]);
+        (0..rows.len()).map(move |k| array::from_fn(|n| &columns[n][k]))
+    }
 }
 
 /// What a product reads: rows and columns of sixteen values, floats or bytes.
 pub trait Operand: Copy + Send + Sync {
     /// Where sixteen values lie.
     type Item: Copy;
-    /// Whether values are converted as they are loaded, by instructions that take the ports of broadcasts.
-    const CONVERTED: bool;
+    /// The most columns in a tile, each of which has rounds of its own if this is one.
+    const COLUMNS: usize;
 
     fn load<L: Lanes>(lanes: L, item: Self::Item) -> L::F;
 
     /// One part of them, for registers that do not hold all sixteen.
     fn load_part<L: Lanes>(lanes: L, item: Self::Item, part: usize) -> L::Part;
 
-    /// Rows `row .. row + N`, through `depth` blocks of columns.
-    fn along<const N: usize>(
+    /// Rows `row .. row + N`, through `depth` blocks of columns that are not all zero; each round with its run of
+    /// the other operand.
+    fn along<'b, const N: usize, const M: usize>(
         self,
         row: usize,
         depth: usize,
-    ) -> impl Iterator<Item = [Self::Item; N]>;
+        with: Runs<'b, Block>,
+    ) -> impl Iterator<Item = ([Self::Item; N], &'b [Block; M])>;
 
-    /// Blocks of columns `column .. column + N`, through the rows of `depth`.
-    fn down<const N: usize>(
+    /// Strips of `N` blocks of columns, each through `depth` rows where it is not all zero; each round with its run
+    /// of the other operand.
+    fn down<'b, const N: usize, const M: usize>(
         self,
-        column: usize,
-        depth: Range<usize>,
-    ) -> impl Iterator<Item = [Self::Item; N]>;
+        columns: Range<usize>,
+        depth: usize,
+        with: Runs<'b, f32>,
+    ) -> impl Iterator<Item = impl Iterator<Item = ([Self::Item; N], &'b [f32; M])>>;
+
+    /// How many values of so many rows and columns there are to multiply.
+    fn multiplied(self, rows: usize, columns: usize) -> usize;
 }
 
 impl<'a> Operand for Matrix<'a> {
     type Item = &'a Block;
-    const CONVERTED: bool = false;
+    const COLUMNS: usize = 3;
 
     #[inline(always)]
     fn load<L: Lanes>(lanes: L, item: &Block) -> L::F {
@@ -86,58 +103,29 @@ impl<'a> Operand for Matrix<'a> {
     }
 
     #[inline(always)]
-    fn along<const N: usize>(
+    fn along<'b, const N: usize, const M: usize>(
         self,
         row: usize,
         depth: usize,
-    ) -> impl Iterator<Item = [&'a Block; N]> {
-        Walk::new(&self.blocks[row..], self.stride, depth).map(<[Block; N]>::each_ref)
+        with: Runs<'b, Block>,
+    ) -> impl Iterator<Item = ([Self::Item; N], &'b [Block; M])> {
+        let rows = Walk::new(self.skip_rows(row).runs(), depth).map(<[Block; N]>::each_ref);
+        rows.zip(Walk::new(with, depth))
     }
 
     #[inline(always)]
-    fn down<const N: usize>(
+    fn down<'b, const N: usize, const M: usize>(
         self,
-        column: usize,
-        depth: Range<usize>,
-    ) -> impl Iterator<Item = [&'a Block; N]> {
-        let Matrix { blocks, stride } = self.skip_rows(depth.start);
-        let columns: [&[Block]; N] =
-            array::from_fn(|n| &blocks[(column + n) * stride..][..depth.len()]);
-        (0..depth.len()).map(move |k| array::from_fn(|n| &columns[n][k]))
-    }
-}
-
-impl<'a> Operand for Pixels<'a> {
-    type Item = &'a [u8; LANES];
-    const CONVERTED: bool = true;
-
-    #[inline(always)]
-    fn load<L: Lanes>(lanes: L, item: &[u8; LANES]) -> L::F {
-        lanes.load_u8(item)
-    }
-
-    #[inline(always)]
-    fn load_part<L: Lanes>(lanes: L, item: &[u8; LANES], part: usize) -> L::Part {
-        lanes.load_u8_part(item, part)
-    }
-
-    #[inline(always)]
-    fn along<const N: usize>(
-        self,
-        row: usize,
+        columns: Range<usize>,
         depth: usize,
-    ) -> impl Iterator<Item = [&'a [u8; LANES]; N]> {
-        let rows: [&[[u8; LANES]]; N] = array::from_fn(|n| &self.rows.row(row + n)[..depth]);
-        (0..depth).map(move |i| array::from_fn(|n| &rows[n][i]))
+        with: Runs<'b, f32>,
+    ) -> impl Iterator<Item = impl Iterator<Item = ([Self::Item; N], &'b [f32; M])>> {
+        let strip = move |column| self.columns(column, 0..depth).zip(Walk::new(with, depth));
+        columns.step_by(N).map(strip)
     }
 
-    #[inline(always)]
-    fn down<const N: usize>(
-        self,
-        column: usize,
-        depth: Range<usize>,
-    ) -> impl Iterator<Item = [&'a [u8; LANES]; N]> {
-        self.rows.columns(column, depth).map(<[[u8; LANES]; N]>::each_ref)
+    fn multiplied(self, rows: usize, columns: usize) -> usize {
+        rows * columns
     }
 }
 
@@ -218,12 +206,15 @@ pub const fn occurs(size: usize, most: usize) -> bool {
 }
 
 /// Calls `$tile` as a kernel with the values of `$size` as its constants; of each `$m` the `$n`.
+///
+/// `$fits` says which of them there are.
 macro_rules! call_tile {
-    ($lanes:expr, $size:expr, $tile:ident $types:tt $fields:tt, $($m:literal: $($n:literal)*;)*) => {
+    ($lanes:expr, $size:expr, $fits:expr, $tile:ident $types:tt $fields:tt,
+        $($m:literal: $($n:literal)*;)*) => {
         match $size {
             // A tile that this instruction set has no registers for is not compiled: `const` keeps rustc
             // from handing it to LLVM, which would optimise it before it finds that nobody calls it.
-            $($(($m, $n) if const { $tile::fits::<L>($m, $n) } => {
+            $($(($m, $n) if const { $fits($m, $n) } => {
                 $lanes.call(call_tile!(@make $tile $m $n $types $fields))
             })*)*
             other => unreachable!("no tile of shape {other:?}"),
@@ -232,47 +223,6 @@ macro_rules! call_tile {
     (@make $tile:ident $m:literal $n:literal ($($type:tt)*) { $($field:ident),* }) => {
         $tile::<$m, $n, $($type),*> { $($field),* }
     };
-}
-
-/// Loads what the next round of a tile multiplies, if there is one. A tile does so a round ahead where
-/// there are registers for it: turning bytes into floats takes a dozen cycles, which the round before
-/// hides (about 5 % of an epoch of softmax regression with AVX-512).
-#[inline(always)]
-fn load_next<L: Lanes, X: Operand, const N: usize>(
-    lanes: L,
-    items: &mut impl Iterator<Item = [X::Item; N]>,
-    loaded: &mut [L::F; N],
-) {
-    if let Some(items) = items.next() {
-        *loaded = load::<L, X, N>(lanes, items);
-    }
-}
-
-/// The next items of equally long walks.
-#[inline(always)]
-fn next_of_all<'a, T, const M: usize, const N: usize>(
-    walks: &mut [Walk<'a, T, M>; N],
-) -> Option<[&'a [T; M]; N]> {
-    let mut items = [walks[0].next()?; N];
-    for n in 1..N {
-        items[n] = walks[n].next()?;
-    }
-    Some(items)
-}
-
-/// [`load_next`] of one part.
-#[inline(always)]
-fn load_next_part<L: Lanes, X: Operand, const N: usize>(
-    lanes: L,
-    part: usize,
-    items: &mut impl Iterator<Item = [X::Item; N]>,
-    loaded: &mut [L::Part; N],
-) {
-    if let Some(items) = items.next() {
-        for n in 0..N {
-            loaded[n] = X::load_part(lanes, items[n], part);
-        }
-    }
 }
 
 /// Loads what a round of a tile multiplies.
@@ -285,18 +235,17 @@ pub fn load<L: Lanes, X: Operand, const N: usize>(lanes: L, items: [X::Item; N])
     loaded
 }
 
-/// Adds one round to a tile of an outer product. The left values are the same for all columns, perhaps from
-/// addresses of their own.
+/// Adds one round to a tile of an outer product.
 #[inline(always)]
 pub fn add_round<L: Lanes, const M: usize, const N: usize>(
     lanes: L,
     sums: &mut [[L::F; N]; M],
-    left: [&[f32; M]; N],
+    left: &[f32; M],
     right: [L::F; N],
 ) {
     for m in 0..M {
         for n in 0..N {
-            sums[m][n] = lanes.fma(lanes.splat(left[n][m]), right[n], sums[m][n]);
+            sums[m][n] = lanes.fma(lanes.splat(left[m]), right[n], sums[m][n]);
         }
     }
 }
@@ -374,7 +323,7 @@ pub fn dot_product<L: Lanes, X: Operand>(
                 NextRows { columns: if far { depth } else { 0 }, first, samples: samples.len() };
             let lines = lines_of_tile((m, depth), n, outputs);
             let (ahead, epilogue, b) = (&mut *ahead, &mut *epilogue, samples.start + first);
-            call_tile!(lanes, (m, n), DotTile (_ _ _) { x, b, count, w, o, depth, next, lines, ahead, epilogue },
+            call_tile!(lanes, (m, n), DotTile::fits::<L>, DotTile (_ _ _) { x, b, count, w, o, depth, next, lines, ahead, epilogue },
                 1: 1 2 3 4 5 6 7 8 9 10;
                 2: 1 2 3 4 5 6 7 8 9 10;
             );
@@ -466,20 +415,14 @@ impl<const M: usize, const N: usize, X: Operand, A, E> DotTile<'_, M, N, X, A, E
     fn part<L: Lanes>(&self, lanes: L, b: usize, part: usize) -> [[L::Part; N]; M] {
         let zero = lanes.zero_part();
         let mut sums = [[zero; N]; M];
-        let (mut samples, mut loaded) = (self.x.along::<M>(b, self.depth), [zero; M]);
-        if L::AHEAD {
-            load_next_part::<L, X, M>(lanes, part, &mut samples, &mut loaded);
-        }
-        for w in self.w.along::<N>(self.o, self.depth) {
-            if !L::AHEAD {
-                load_next_part::<L, X, M>(lanes, part, &mut samples, &mut loaded);
-            }
-            let left = loaded;
-            if L::AHEAD {
-                load_next_part::<L, X, M>(lanes, part, &mut samples, &mut loaded);
+        let weights = self.w.skip_rows(self.o).runs();
+        for (x, w) in self.x.along::<M, N>(b, self.depth, weights) {
+            let mut left = [zero; M];
+            for m in 0..M {
+                left[m] = X::load_part(lanes, x[m], part);
             }
             for n in 0..N {
-                let right = lanes.load_part(w[n], part);
+                let right = lanes.load_part(&w[n], part);
                 for m in 0..M {
                     sums[m][n] = lanes.fma_part(left[m], right, sums[m][n]);
                 }
@@ -529,9 +472,11 @@ impl<'a> Coefficients<'a> {
         Coefficients { values, panel: matrix.stride * LANES, step: LANES }
     }
 
+    /// The values of a tile's rows from `row` on, a run a `k`.
     #[inline(always)]
-    pub fn from(self, row: usize) -> &'a [f32] {
-        &self.values[row / LANES * self.panel + row % LANES..]
+    pub fn from(self, row: usize) -> Runs<'a, f32> {
+        let items = &self.values[row / LANES * self.panel + row % LANES..];
+        Runs { items, stride: self.step }
     }
 }
 
@@ -548,6 +493,7 @@ pub fn outer_product<L: Lanes, B: Operand>(
     if rows == 8 && (9..=10).contains(&outer.rows) {
         (rows, columns) = (10, 2); // ten classes in one tile
     }
+    columns = columns.min(B::COLUMNS);
     let first = outer.columns.start;
     let pixels = (outer.depth, outer.columns.len());
     // So many strips at once, which share the left operand and stay in the near cache all together. Of a
@@ -563,7 +509,7 @@ pub fn outer_product<L: Lanes, B: Operand>(
                 let (ahead, epilogue) = (&mut *ahead, &mut *epilogue);
                 let column = first + start + strip * n;
                 let lines = lines_of_tile(pixels, m * n, outer.rows * outer.columns.len());
-                call_tile!(lanes, (m, n),
+                call_tile!(lanes, (m, n), OuterTile::fits::<L, B>,
                     OuterTile (_ _ _) { outer, row, column, count, lines, ahead, epilogue },
                     1: 1 2 3; 2: 1 2 3; 3: 1 2 3; 4: 1 2 3; 5: 1 2 3; 6: 1 2 3; 7: 1 2 3; 8: 1 2 3;
                     9: 1 2; 10: 1 2;
@@ -595,8 +541,9 @@ struct OuterTile<'a, const M: usize, const N: usize, B, A, E> {
 
 impl OuterTile<'_, 0, 0, (), (), ()> {
     #[inline(always)]
-    const fn fits<L: Lanes>(m: usize, n: usize) -> bool {
-        m * n <= L::OUTER.0 * L::OUTER.1 && n <= L::OUTER.1 && occurs(m, L::OUTER.0)
+    const fn fits<L: Lanes, B: Operand>(m: usize, n: usize) -> bool {
+        let registers = m * n <= L::OUTER.0 * L::OUTER.1 && n <= L::OUTER.1;
+        registers && n <= B::COLUMNS && occurs(m, L::OUTER.0)
     }
 }
 
@@ -609,29 +556,14 @@ impl<const M: usize, const N: usize, B: Operand, A: Ahead, E: OuterEpilogue> Ker
     fn run<L: Lanes>(self, lanes: L) {
         let OuterTile { outer, row, column, count, lines, ahead, epilogue } = self;
         let zero = lanes.splat(0.0);
-        let a = Walk::<_, M>::new(outer.a.from(row), outer.a.step, outer.depth);
-        // A walk for each column, for multiply-adds that take `a` from memory.
-        let apart = B::CONVERTED && L::BROADCASTS_IN_FMA;
-        let a: [_; N] = array::from_fn(|_| if apart { a.clone().apart() } else { a.clone() });
-        for tile in 0..count {
+        let columns = column..column + count * N;
+        let strips = outer.b.down::<N, M>(columns.clone(), outer.depth, outer.a.from(row));
+        for (column, rounds) in columns.step_by(N).zip(strips) {
             ahead.ask(lines);
-            let column = column + tile * N;
             epilogue.begin::<M, N>(row, column);
             let mut sums = [[zero; N]; M];
-            let (mut rows, mut loaded) = (outer.b.down::<N>(column, 0..outer.depth), [zero; N]);
-            if L::AHEAD {
-                load_next::<L, B, N>(lanes, &mut rows, &mut loaded);
-            }
-            let mut a = a.clone();
-            while let Some(left) = next_of_all(&mut a) {
-                if !L::AHEAD {
-                    load_next::<L, B, N>(lanes, &mut rows, &mut loaded);
-                }
-                let right = loaded;
-                if L::AHEAD {
-                    load_next::<L, B, N>(lanes, &mut rows, &mut loaded);
-                }
-                add_round(lanes, &mut sums, left, right);
+            for (right, left) in rounds {
+                add_round(lanes, &mut sums, left, load::<L, B, N>(lanes, right));
             }
             epilogue.finish(lanes, row, column, sums);
         }

@@ -10,9 +10,9 @@
 
 use std::ops::Range;
 
-use super::lanes::{Block, FAR, Kernel, LANES, Lanes, NEAR, Walk, prefetch_beyond};
+use super::lanes::{Block, FAR, Kernel, LANES, Lanes, NEAR, Runs, Walk, prefetch_beyond};
 use super::products::{
-    Matrix, Operand, Outer, add_round, call_tile, cut, cut_in_blocks, for_each_index, load, occurs,
+    Matrix, Outer, add_round, call_tile, cut, cut_in_blocks, for_each_index, load, occurs,
 };
 
 /// What becomes of the sums of a product that is made in strips, one by one.
@@ -99,7 +99,7 @@ pub fn outer_product_in_strips<L: Lanes>(
             for (row, m) in cut_in_blocks(outer.rows, rows) {
                 let ahead = NextStrip::share(outer, (row / rows, rows), n, last);
                 let (to, column, depth) = (&mut *to, first + column, depth.clone());
-                call_tile!(lanes, (m, n), StripTile (_) { outer, row, column, depth, last, ahead, to },
+                call_tile!(lanes, (m, n), StripTile::fits::<L>, StripTile (_) { outer, row, column, depth, last, ahead, to },
                     1: 1 2 3; 2: 1 2 3; 3: 1 2 3; 4: 1 2 3; 5: 1 2 3; 6: 1 2 3; 7: 1 2 3; 8: 1 2 3;
                 );
             }
@@ -161,17 +161,16 @@ impl<const M: usize, const N: usize, E: Finish> Kernel for StripTile<'_, M, N, &
         let StripTile { outer, row, column, depth, last, ahead, to } = self;
         let place = (row, column);
         let mut sums = to.resume::<L, M, N>(lanes, place, depth.start > 0);
-        let a = &outer.a.from(row)[depth.start * outer.a.step..];
-        let a = Walk::<_, M>::new(a, outer.a.step, depth.len());
-        let mut rows = outer.b.down::<N>(column, depth.clone());
-        for left in a {
-            let Some(right) = rows.next() else { break };
+        let Runs { items, stride } = outer.a.from(row);
+        let a = Runs { items: &items[depth.start * stride..], stride };
+        let a = Walk::<_, M>::new(a, depth.len());
+        for (left, right) in a.zip(outer.b.columns::<N>(column, depth.clone())) {
             for n in 0..N {
                 if ahead.columns.contains(&n) {
                     prefetch_beyond::<FAR>(right[n], ahead.distance);
                 }
             }
-            add_round(lanes, &mut sums, [left; N], load::<L, Matrix<'_>, N>(lanes, right));
+            add_round(lanes, &mut sums, left, load::<L, Matrix<'_>, N>(lanes, right));
         }
         to.keep(lanes, place, last, sums);
     }
@@ -201,7 +200,7 @@ pub fn wide_product<L: Lanes>(lanes: L, wide: &Wide<'_>, to: &mut Strips<'_, imp
         for (depth, last) in strips(wide.depth * LANES, strip(n)) {
             for (row, m) in cut_in_blocks(wide.outputs, rows) {
                 let (to, depth) = (&mut *to, depth.clone());
-                call_tile!(lanes, (m, n), WideTile (_ _) { wide, row, column, depth, last, to },
+                call_tile!(lanes, (m, n), WideTile::fits::<L>, WideTile (_ _) { wide, row, column, depth, last, to },
                     1: 1 2 3; 2: 1 2 3; 3: 1 2 3; 4: 1 2 3; 5: 1 2 3; 6: 1 2 3; 7: 1 2 3; 8: 1 2 3;
                     9: 1 2; 10: 1 2;
                 );
@@ -238,9 +237,9 @@ impl<const M: usize, const N: usize, E: Finish> Kernel
         let place = (row, column);
         let mut sums = to.resume::<L, M, N>(lanes, place, depth.start > 0);
         let Matrix { blocks, stride } = wide.weights;
-        let weights = &blocks[depth.start / LANES * stride + row..];
-        let mut inputs = wide.inputs.down::<N>(column, depth.clone());
-        for weights in Walk::<_, M>::new(weights, stride, depth.len() / LANES) {
+        let items = &blocks[depth.start / LANES * stride + row..];
+        let mut inputs = wide.inputs.columns::<N>(column, depth.clone());
+        for weights in Walk::<_, M>::new(Runs { items, stride }, depth.len() / LANES) {
             // The next tile's, of the same inputs.
             for weight in weights {
                 prefetch_beyond::<NEAR>(weight, M);
@@ -252,7 +251,7 @@ impl<const M: usize, const N: usize, E: Finish> Kernel
                     left[m] = weights[m].0[lane];
                 }
                 let right = load::<L, Matrix<'_>, N>(lanes, inputs);
-                add_round(lanes, &mut sums, [&left; N], right);
+                add_round(lanes, &mut sums, &left, right);
             }
         }
         to.keep(lanes, place, last, sums);

@@ -9,7 +9,7 @@ use super::network::Network;
 use super::probe::{Operation, Probe, Unwatched};
 use super::sgd::Rule;
 use super::team::Team;
-use crate::data::Part;
+use crate::data::{Part, PatchedPart};
 use crate::engine::profile::{Phase, Work};
 use crate::engine::{EpochMetrics, Evaluation, ShuffleMode, Task, Trial};
 use crate::model::{Architecture, Parameters};
@@ -20,7 +20,7 @@ pub struct Running<'a> {
     isa: Isa,
     task: &'a Task,
     trial: Trial,
-    network: Network,
+    network: Network<'a>,
     batch: Batch,
     scoring: Batch,
     /// Epochs trained so far.
@@ -38,11 +38,12 @@ impl<'a> Running<'a> {
     pub fn new(isa: Isa, team: Team, task: &'a Task, trial: Trial) -> Self {
         let (architecture, numbers) = (&trial.recipe.architecture, &trial.recipe.hyperparameters);
         let initial = Parameters::initial(architecture, numbers.init, task.seed, trial.number);
-        let capacity = numbers.batch_size.min(task.split.training().len());
+        let training = task.split.training().patches();
+        let (order, capacity) = (training.order, numbers.batch_size.min(training.len()));
         Running {
             isa,
             task,
-            network: Network::new(&initial, numbers.momentum > 0.0),
+            network: Network::new(&initial, order, numbers.momentum > 0.0),
             batch: Batch::new(isa, team, architecture, capacity),
             scoring: scoring_batch(isa, team, architecture),
             trial,
@@ -69,7 +70,7 @@ impl<'a> Running<'a> {
         let start = Instant::now();
         let train_loss = self.pass(interrupted, probe)?;
         self.epochs += 1;
-        let part = self.task.split.validation();
+        let part = self.task.split.validation().patches();
         let validation = score(&mut self.scoring, &self.network, part, |_, _| {}, probe);
         Ok(EpochMetrics {
             epoch: self.epochs,
@@ -87,7 +88,7 @@ impl<'a> Running<'a> {
         probe: &mut impl Probe,
     ) -> Result<f64, Interrupted> {
         probe.enter(Phase::Training);
-        let part = self.task.split.training();
+        let part = self.task.split.training().patches();
         let recipe = &self.trial.recipe;
         let numbers = &recipe.hyperparameters;
         let rule = Rule {
@@ -166,7 +167,8 @@ pub fn evaluate(
     parameters: &Parameters,
     part: Part<'_>,
 ) -> Evaluation {
-    let network = Network::new(parameters, false);
+    let part = part.patches();
+    let network = Network::new(parameters, part.order, false);
     let classes = architecture.classes;
     let mut confusion = vec![0; classes * classes];
     let mut batch = scoring_batch(isa, Team::ALONE, architecture);
@@ -186,8 +188,8 @@ pub fn evaluate(
 /// Runs a network over samples in their order, telling `each` of the label and the predicted class.
 fn score(
     batch: &mut Batch,
-    network: &Network,
-    part: Part<'_>,
+    network: &Network<'_>,
+    part: PatchedPart<'_>,
     mut each: impl FnMut(usize, usize),
     probe: &mut impl Probe,
 ) -> Evaluation {

@@ -59,24 +59,75 @@ fn every_instruction_set_makes_rows_of_columns() {
     }
 }
 
+/// Runs in a slice.
+fn runs<T>(items: &[T], stride: usize) -> Runs<'_, T> {
+    Runs { items, stride }
+}
+
 #[test]
 fn a_walk_yields_the_runs_that_indexing_gives_and_no_more() {
     let items: Vec<usize> = (0..20).collect();
-    let runs: Vec<[usize; 3]> = Walk::new(&items[2..], 5, 4).copied().collect();
-    assert_eq!(runs, [[2, 3, 4], [7, 8, 9], [12, 13, 14], [17, 18, 19]]);
-    assert_eq!(Walk::<usize, 3>::new(&[], 5, 0).count(), 0);
+    let walked: Vec<[usize; 3]> = Walk::new(runs(&items[2..], 5), 4).copied().collect();
+    assert_eq!(walked, [[2, 3, 4], [7, 8, 9], [12, 13, 14], [17, 18, 19]]);
+    assert_eq!(Walk::<usize, 3>::new(runs(&[], 5), 0).count(), 0);
+}
+
+#[test]
+fn picks_are_the_members_of_all_sets_below_the_count_and_a_word_that_is_not_there_is_empty() {
+    let sets: [&[u64]; 2] = [&[1 << 63 | 0b101, 0, 1 << 63], &[0b110, 0]];
+    let picks = |count| Picks::new(sets, count).collect::<Vec<_>>();
+    assert_eq!(picks(500), [0, 1, 2, 63, 191]);
+    assert_eq!(picks(191), [0, 1, 2, 63]);
+    assert_eq!(picks(63), [0, 1, 2]);
+    assert_eq!(picks(2), [0, 1]);
+    assert!(picks(0).is_empty());
+}
+
+#[test]
+fn rows_of_bytes_are_walked_both_ways_by_what_is_picked() {
+    let block = |row: u8, column: u8| [10 * row + column; LANES];
+    let rows = [0, 1, 2].map(|row| [0, 1, 2, 3].map(|column| block(row, column)));
+    let rows = rows.each_ref().map(|row| &row[..]);
+    let rows = ByteRows::new(&rows);
+    let with: Vec<u32> = (0..8).collect();
+    let with = runs(&with, 2);
+    let sets: [&[u64]; 1] = [&[0b1001]];
+    let along: Vec<_> = rows.along::<_, 2, 2, 1>(1, Picks::new(sets, 4), with).collect();
+    let expected =
+        [([&block(1, 0), &block(2, 0)], &[0, 1]), ([&block(1, 3), &block(2, 3)], &[6, 7])];
+    assert_eq!(along, expected);
+    let sets = |column: usize| [if column == 1 { &[0b101_u64][..] } else { &[] }];
+    let down = rows.down::<_, 2, 1, 1>(1..5 - 1, 3, sets, with).map(Iterator::collect::<Vec<_>>);
+    let expected = [([&block(0, 1), &block(0, 2)], &[0]), ([&block(2, 1), &block(2, 2)], &[4])];
+    assert_eq!(down.collect::<Vec<_>>(), [expected]);
 }
 
 #[test]
 fn what_would_leave_its_memory_panics_even_where_the_sum_wraps_around() {
-    let refused = |f: fn()| std::panic::catch_unwind(f).is_err();
-    let row = [[0u8; LANES]; 4];
-    assert_eq!(ByteRows::new(&[&row, &row]).columns::<3>(1, 0..2).count(), 2);
-    assert!(refused(|| _ = Walk::<i32, 3>::new(&[0; 17], 5, 4)));
-    assert!(refused(|| _ = Walk::<i32, 3>::new(&[0; 18], usize::MAX / 2, 4)));
-    assert!(refused(|| _ = ByteRows::new(&[&[[0; LANES]; 4]]).columns::<3>(2, 0..1)));
-    assert!(refused(|| _ = ByteRows::new(&[&[[0; LANES]; 4]]).columns::<3>(usize::MAX, 0..1)));
-    assert!(refused(|| _ = ByteRows::new(&[&[[0; LANES]; 4]]).columns::<3>(0, 0..2)));
+    fn refused<R>(f: impl FnOnce() -> R + std::panic::UnwindSafe) -> bool {
+        std::panic::catch_unwind(f).is_err()
+    }
+    assert!(refused(|| Walk::<i32, 3>::new(runs(&[0; 17], 5), 4).count()));
+    assert!(refused(|| Walk::<i32, 3>::new(runs(&[0; 18], usize::MAX / 2), 4).count()));
+    // Two rows of four and three blocks, and four runs of two items.
+    let along = |row, count, items: usize| {
+        let (long, short) = ([[0; LANES]; 4], [[0; LANES]; 3]);
+        let (rows, items) = ([&long[..], &short], vec![0; items]);
+        let picks = Picks::new([&[u64::MAX][..]], count);
+        ByteRows::new(&rows).along::<_, 1, 2, 1>(row, picks, runs(&items, 2)).count()
+    };
+    assert_eq!(along(1, 3, 6), 3);
+    assert!(refused(|| along(1, 4, 8)) && refused(|| along(2, 3, 6)) && refused(|| along(1, 3, 5)));
+    let down = |columns, depth, items: usize| {
+        let (long, short) = ([[0; LANES]; 4], [[0; LANES]; 3]);
+        let (rows, items) = ([&long[..], &short], vec![0; items]);
+        let sets = |_| [&[u64::MAX][..]];
+        let strips = ByteRows::new(&rows).down::<_, 1, 2, 1>(columns, depth, sets, runs(&items, 2));
+        strips.map(Iterator::count).sum::<usize>()
+    };
+    assert_eq!(down(1..3, 2, 4), 4);
+    assert!(refused(|| down(1..4, 2, 4)) && refused(|| down(1..3, 3, 6)));
+    assert!(refused(|| down(1..3, 2, 3)) && refused(|| down(0..usize::MAX, 2, 4)));
 }
 
 struct Bytes([u8; LANES]);

@@ -5,14 +5,14 @@ use crate::engine::cpu::elementwise::TINY;
 use std::arch::x86_64::*;
 
 /// Compiles a kernel with AVX-512. The machine must have these features.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1")]
 #[inline(never)]
 pub(super) fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512(()))
 }
 
 /// Compiles a kernel with AVX2 and FMA. The machine must have these features.
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,bmi1")]
 #[inline(never)]
 pub(super) fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx2(()))
@@ -31,8 +31,6 @@ impl Lanes for Avx512 {
     const PARTS: usize = 1;
     const OUTER: (usize, usize) = (8, 3);
     const DOT: (usize, usize) = (2, 8);
-    const AHEAD: bool = true;
-    const BROADCASTS_IN_FMA: bool = true;
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m512 {
@@ -244,8 +242,6 @@ impl Lanes for Avx2 {
     const PARTS: usize = 2;
     const OUTER: (usize, usize) = (6, 1);
     const DOT: (usize, usize) = (2, 6);
-    const AHEAD: bool = false;
-    const BROADCASTS_IN_FMA: bool = false;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F {

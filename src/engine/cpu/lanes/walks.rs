@@ -1,0 +1,180 @@
+//! Walks through what a tile multiplies, with their bounds checked once.
+//!
+//! In a tile's loop the comparisons would take the ports of a fifth of its multiply-adds.
+
+use std::array;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::LANES;
+
+/// Where the runs of a walk lie: `stride` items from the start of one to the start of the next.
+#[derive(Clone, Copy)]
+pub struct Runs<'a, T> {
+    pub items: &'a [T],
+    pub stride: usize,
+}
+
+impl<'a, T> Runs<'a, T> {
+    /// The first item, if `count` runs of `N` items lie in the slice.
+    ///
+    /// # Panics
+    /// If the slice ends before the last run does.
+    #[inline(always)]
+    fn first<const N: usize>(&self, count: usize) -> *const T {
+        let last = count.saturating_sub(1).checked_mul(self.stride);
+        let end = last.and_then(|last| last.checked_add(N));
+        let fit = count == 0 || end.is_some_and(|end| end <= self.items.len());
+        assert!(fit, "a walk leaves its slice");
+        self.items.as_ptr()
+    }
+}
+
+/// All runs of `N` items, one after the other.
+#[derive(Clone)]
+pub struct Walk<'a, T, const N: usize> {
+    next: *const T,
+    stride: usize,
+    left: usize,
+    items: PhantomData<&'a [T]>,
+}
+
+impl<'a, T, const N: usize> Walk<'a, T, N> {
+    /// A walk of `count` runs from the first item on.
+    ///
+    /// # Panics
+    /// If the slice ends before the last run does.
+    #[inline(always)]
+    pub fn new(runs: Runs<'a, T>, count: usize) -> Self {
+        Walk { next: runs.first::<N>(count), stride: runs.stride, left: count, items: PhantomData }
+    }
+}
+
+impl<'a, T, const N: usize> Iterator for Walk<'a, T, N> {
+    type Item = &'a [T; N];
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<&'a [T; N]> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        // SAFETY: `new` checked that all runs lie in the slice, and `left` that this is one of them.
+        let run = unsafe { &*self.next.cast::<[T; N]>() };
+        self.next = self.next.wrapping_add(self.stride);
+        Some(run)
+    }
+}
+
+/// The numbers below `count` that are in any of `R` sets, in ascending order.
+#[derive(Clone)]
+pub struct Picks<'a, const R: usize> {
+    sets: [&'a [u64]; R],
+    count: usize,
+    /// The number of the lowest bit of the next word.
+    next: usize,
+    /// What is left of the word before it.
+    word: u64,
+}
+
+impl<'a, const R: usize> Picks<'a, R> {
+    /// Of each set, bit `i % 64` of word `i / 64` is number `i`. A word that is not there is empty.
+    #[inline(always)]
+    pub fn new(sets: [&'a [u64]; R], count: usize) -> Self {
+        Picks { sets, count, next: 0, word: 0 }
+    }
+}
+
+impl<const R: usize> Iterator for Picks<'_, R> {
+    type Item = usize;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        while self.word == 0 {
+            if self.next >= self.count {
+                return None;
+            }
+            let at = self.next / 64;
+            self.word = self.sets.iter().fold(0, |word, set| word | set.get(at).unwrap_or(&0));
+            // Those who walk by these numbers rely on it that all are below `count`.
+            let left = self.count - self.next;
+            if left < 64 {
+                self.word &= (1 << left) - 1;
+            }
+            self.next += 64;
+        }
+        let bit = self.word.trailing_zeros() as usize;
+        self.word &= self.word - 1;
+        Some(self.next - 64 + bit)
+    }
+}
+
+/// Rows of sixteen bytes a block, each anywhere in memory, of at least `width` blocks.
+#[derive(Clone, Copy)]
+pub struct ByteRows<'a> {
+    rows: &'a [&'a [[u8; LANES]]],
+    width: usize,
+}
+
+impl<'a> ByteRows<'a> {
+    pub fn new(rows: &'a [&'a [[u8; LANES]]]) -> Self {
+        let width = rows.iter().map(|row| row.len()).min().unwrap_or(0);
+        ByteRows { rows, width }
+    }
+
+    /// How many rows there are.
+    #[inline(always)]
+    pub fn height(self) -> usize {
+        self.rows.len()
+    }
+
+    /// The picked blocks of rows `row .. row + N`, side by side; each time with the run of that number.
+    ///
+    /// # Panics
+    /// If a row has fewer than `picks.count` blocks, or there are fewer runs.
+    #[inline(always)]
+    pub fn along<'b, T, const N: usize, const M: usize, const R: usize>(
+        self,
+        row: usize,
+        picks: Picks<'a, R>,
+        with: Runs<'b, T>,
+    ) -> impl Iterator<Item = ([&'a [u8; LANES]; N], &'b [T; M])> {
+        assert!(picks.count <= self.width, "a row of pixels ends before its columns");
+        let rows: [_; N] = array::from_fn(|n| self.rows[row + n].as_ptr());
+        let (first, stride) = (with.first::<M>(picks.count), with.stride);
+        picks.map(move |at| {
+            // SAFETY: `new` took the width of the shortest row, and what is picked lies within it.
+            let blocks = rows.map(|row| unsafe { &*row.add(at) });
+            // SAFETY: so many runs lie in their slice, and what is picked is one of them.
+            (blocks, unsafe { &*first.add(at * stride).cast() })
+        })
+    }
+
+    /// Strips of `N` columns, blocks of those of the first `depth` rows that are in any of a strip's sets; each time with
+    /// the run of that number.
+    ///
+    /// # Panics
+    /// If there are fewer rows or runs, or a row is shorter.
+    #[inline(always)]
+    pub fn down<'b, T, const N: usize, const M: usize, const R: usize>(
+        self,
+        columns: Range<usize>,
+        depth: usize,
+        sets: impl Fn(usize) -> [&'a [u64]; R],
+        with: Runs<'b, T>,
+    ) -> impl Iterator<Item = impl Iterator<Item = ([&'a [u8; LANES]; N], &'b [T; M])>> {
+        let within = columns.end <= self.width && depth <= self.rows.len();
+        assert!(within, "a row of pixels ends before its columns");
+        let rows = self.rows.as_ptr();
+        let (first, stride) = (with.first::<M>(depth), with.stride);
+        (0..columns.len() / N).map(move |strip| {
+            let column = columns.start + strip * N;
+            Picks::new(sets(column), depth).map(move |at| {
+                // SAFETY: what is picked is one of the rows, and the columns lie within the shortest.
+                let blocks: &[_; N] = unsafe { &*(*rows.add(at)).as_ptr().add(column).cast() };
+                // SAFETY: so many runs lie in their slice, and what is picked is one of them.
+                (blocks.each_ref(), unsafe { &*first.add(at * stride).cast() })
+            })
+        })
+    }
+}
