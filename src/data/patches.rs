@@ -42,20 +42,20 @@ impl Patches {
         let order = order(size);
         let inputs = order.len().max(1);
         let mut pixels = LargePages::zeroed(images.len());
-        let samples = images.chunks_exact(inputs).zip(pixels.chunks_exact_mut(inputs));
-        if is_patched(size) {
-            let (quads, _) = order.as_chunks::<SIDE>();
-            for (image, sample) in samples {
+        let mut sets = Vec::with_capacity(images.len() / inputs * words(inputs.div_ceil(PATCH)));
+        let (quads, _) = order.as_chunks::<SIDE>();
+        for (image, sample) in images.chunks_exact(inputs).zip(pixels.chunks_exact_mut(inputs)) {
+            if is_patched(size) {
                 let (sample, _) = sample.as_chunks_mut::<SIDE>();
                 for (to, [first, ..]) in sample.iter_mut().zip(quads) {
                     to.copy_from_slice(&image[*first as usize..][..SIDE]);
                 }
+            } else {
+                sample.copy_from_slice(image);
             }
-        } else {
-            samples.for_each(|(image, sample)| sample.copy_from_slice(image));
+            sets.extend(lit(sample));
         }
-        let lit = pixels.chunks_exact(inputs).flat_map(lit).collect();
-        Patches { size, order, pixels, lit }
+        Patches { size, order, pixels, lit: sets }
     }
 
     /// The size of every image: rows and columns.
@@ -115,8 +115,10 @@ fn order([rows, columns]: [usize; 2]) -> Vec<u32> {
 /// The set of a sample's patches that are not all zero, in words.
 fn lit(sample: &[u8]) -> impl Iterator<Item = u64> {
     sample.chunks(PATCH * u64::BITS as usize).map(|patches| {
-        let lit = patches.chunks(PATCH).map(|patch| patch.iter().any(|&pixel| pixel != 0));
-        lit.enumerate().fold(0, |set, (patch, lit)| set | u64::from(lit) << patch)
+        let (whole, rest) = patches.as_chunks::<PATCH>();
+        let lit = whole.iter().map(|patch| u128::from_ne_bytes(*patch) != 0);
+        let last = (!rest.is_empty()).then(|| rest.iter().any(|&pixel| pixel != 0));
+        lit.chain(last).enumerate().fold(0, |set, (patch, lit)| set | u64::from(lit) << patch)
     })
 }
 

@@ -475,16 +475,11 @@ fn forward(
     });
 }
 
-/// Bytes of a value of an operand: 1 of a pixel, 4 of a float.
-fn value_bytes<X: Operand>() -> usize {
-    size_of::<X::Item>() / LANES
-}
-
 /// Inputs and weights are read, outputs written.
 fn forward_work<X: Operand>(layer: &Layer, x: X, samples: usize) -> Work {
     let Shape { inputs, outputs } = layer.shape;
     let values = x.multiplied(samples, inputs);
-    let bytes = value_bytes::<X>() * values + 4 * outputs * (inputs + samples);
+    let bytes = X::BYTES * values + 4 * outputs * (inputs + samples);
     Work::product([values, outputs, 1], bytes)
 }
 
@@ -514,7 +509,7 @@ impl Extent {
         let Extent { inputs, outputs, momentum } = self;
         let state = if momentum { 4 } else { 2 };
         let values = x.multiplied(samples, inputs);
-        let bytes = value_bytes::<X>() * values + 4 * outputs * (samples + state * inputs);
+        let bytes = X::BYTES * values + 4 * outputs * (samples + state * inputs);
         Work::product([values, outputs, 1], bytes)
     }
 }

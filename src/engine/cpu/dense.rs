@@ -59,13 +59,13 @@ pub struct NextBatch<'a> {
     part: PatchedPart<'a>,
     /// Those that were not begun.
     samples: &'a [u32],
-    /// What is left of the one that was.
-    left: &'a [u8],
+    /// The bytes of the one that was, in the part's.
+    left: Range<usize>,
 }
 
 impl<'a> NextBatch<'a> {
     pub fn new(part: PatchedPart<'a>, samples: &'a [u32]) -> Self {
-        NextBatch { part, samples, left: &[] }
+        NextBatch { part, samples, left: 0..0 }
     }
 }
 
@@ -79,19 +79,19 @@ impl NextBatch<'static> {
 impl Ahead for &mut NextBatch<'_> {
     #[inline(always)]
     fn ask(&mut self, lines: usize) {
-        let mut lines = lines;
-        while lines > 0 {
-            if self.left.is_empty() {
-                let Some((next, samples)) = self.samples.split_first() else { return };
-                self.left = self.part.sample(*next as usize);
-                self.part.lit(*next as usize).iter().for_each(prefetch_far);
+        let Range { mut start, mut end } = self.left;
+        for _ in 0..lines {
+            if start >= end {
+                let Some((next, samples)) = self.samples.split_first() else { break };
                 self.samples = samples;
+                prefetch_far(self.part.lit(*next as usize), 0);
+                start = *next as usize * self.part.order.len();
+                end = start + self.part.order.len();
             }
-            let (now, later) = self.left.split_at(self.left.len().min(lines * LINE));
-            now.iter().step_by(LINE).for_each(prefetch_far);
-            self.left = later;
-            lines -= now.len().div_ceil(LINE);
+            prefetch_far(self.part.pixels, start);
+            start += LINE;
         }
+        self.left = start..end;
     }
 }
 

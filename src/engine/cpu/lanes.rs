@@ -214,15 +214,16 @@ impl Isa {
     }
 }
 
-/// Asks for the cache line at a place of memory that is read soon: into the second-level cache,
-/// where it drives nothing out of the first.
+/// Asks for the cache line of an item of a slice that is read soon, into the second-level cache, where it drives nothing
+/// out of the first. The slice need not have the item.
 #[inline(always)]
-pub fn prefetch_far<T>(place: &T) {
+pub fn prefetch_far<T>(items: &[T], item: usize) {
+    let place = items.as_ptr().wrapping_add(item);
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch has no effect that a program can observe, and SSE is part of x86-64.
+    // SAFETY: a prefetch has no effect that a program can observe, wherever it points, and SSE is part of x86-64.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(place).cast());
+        _mm_prefetch::<_MM_HINT_T1>(place.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = place;

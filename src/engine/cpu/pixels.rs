@@ -127,15 +127,11 @@ impl<'a> Pixels<'a> {
     fn of_sample(self, sample: usize, patches: usize) -> &'a [u64] {
         &self.lit.of_samples[sample * words(patches)..][..words(patches)]
     }
-
-    fn of_patch(self, patch: usize) -> &'a [u64] {
-        let height = words(self.rows.height());
-        &self.lit.of_patches[patch * height..][..height]
-    }
 }
 
 impl<'a> Operand for Pixels<'a> {
     type Item = &'a [u8; LANES];
+    const BYTES: usize = 1;
     const COLUMNS: usize = 1;
 
     #[inline(always)]
@@ -166,7 +162,10 @@ impl<'a> Operand for Pixels<'a> {
         depth: usize,
         with: Runs<'b, f32>,
     ) -> impl Iterator<Item = impl Iterator<Item = ([Self::Item; N], &'b [f32; M])>> {
-        let sets = move |column| array::from_fn::<_, N, _>(|n| self.of_patch(column + n));
+        let height = words(self.rows.height());
+        let sets = self.lit.of_patches[columns.start * height..columns.end * height]
+            .chunks_exact(N * height)
+            .map(move |sets| array::from_fn::<_, N, _>(|n| &sets[n * height..][..height]));
         self.rows.down(columns, depth, sets, with)
     }
 

@@ -58,6 +58,8 @@ impl<'a> Matrix<'a> {
 pub trait Operand: Copy + Send + Sync {
     /// Where sixteen values lie.
     type Item: Copy;
+    /// Bytes of a value.
+    const BYTES: usize;
     /// The most columns in a tile, each of which has rounds of its own if this is one.
     const COLUMNS: usize;
 
@@ -90,6 +92,7 @@ pub trait Operand: Copy + Send + Sync {
 
 impl<'a> Operand for Matrix<'a> {
     type Item = &'a Block;
+    const BYTES: usize = 4;
     const COLUMNS: usize = 3;
 
     #[inline(always)]
@@ -499,8 +502,9 @@ pub fn outer_product<L: Lanes, B: Operand>(
     // So many strips at once, which share the left operand and stay in the near cache all together. Of a
     // tall product fewer: each column of what its epilogue reads and writes is a stream of its own then, and
     // what is asked for comes later (the update of 816 x 784 weights took 6 to 12 % longer with twelve).
-    let streams = if outer.rows > TALL { (STREAMS / columns).max(1) } else { STRIP_ROUNDS };
-    let most = (STRIP_ROUNDS / outer.depth.max(1)).clamp(1, streams);
+    let rounds = STRIP_BYTES / (LANES * B::BYTES);
+    let streams = if outer.rows > TALL { (STREAMS / columns).max(1) } else { rounds };
+    let most = (rounds / outer.depth.max(1)).clamp(1, streams);
     // Loops and not closures: what a closure does with vectors may end up compiled without them.
     for (start, n, strips) in runs(outer.columns.len(), columns) {
         for strip in (0..strips).step_by(most) {
@@ -519,9 +523,9 @@ pub fn outer_product<L: Lanes, B: Operand>(
     }
 }
 
-/// Rounds of the strips that are computed at once: at most 48 KiB of the right operand are read, and
-/// a quarter of that where they are bytes.
-const STRIP_ROUNDS: usize = 256;
+/// Bytes of a column of the right operand that are read in the strips that are computed at once, of one to three
+/// columns each.
+const STRIP_BYTES: usize = 16 << 10;
 
 /// Rows of which a column fills a page of 4 KiB: taller ones lie in pages of their own.
 const TALL: usize = 64;
@@ -557,8 +561,9 @@ impl<const M: usize, const N: usize, B: Operand, A: Ahead, E: OuterEpilogue> Ker
         let OuterTile { outer, row, column, count, lines, ahead, epilogue } = self;
         let zero = lanes.splat(0.0);
         let columns = column..column + count * N;
-        let strips = outer.b.down::<N, M>(columns.clone(), outer.depth, outer.a.from(row));
-        for (column, rounds) in columns.step_by(N).zip(strips) {
+        let strips = outer.b.down::<N, M>(columns, outer.depth, outer.a.from(row));
+        for (strip, rounds) in strips.enumerate() {
+            let column = column + strip * N;
             ahead.ask(lines);
             epilogue.begin::<M, N>(row, column);
             let mut sums = [[zero; N]; M];

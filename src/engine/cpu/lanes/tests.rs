@@ -96,8 +96,8 @@ fn rows_of_bytes_are_walked_both_ways_by_what_is_picked() {
     let expected =
         [([&block(1, 0), &block(2, 0)], &[0, 1]), ([&block(1, 3), &block(2, 3)], &[6, 7])];
     assert_eq!(along, expected);
-    let sets = |column: usize| [if column == 1 { &[0b101_u64][..] } else { &[] }];
-    let down = rows.down::<_, 2, 1, 1>(1..5 - 1, 3, sets, with).map(Iterator::collect::<Vec<_>>);
+    let sets = [[&[0b101_u64][..]]].into_iter();
+    let down = rows.down::<_, 2, 1, 1>(1..4, 3, sets, with).map(Iterator::collect::<Vec<_>>);
     let expected = [([&block(0, 1), &block(0, 2)], &[0]), ([&block(2, 1), &block(2, 2)], &[4])];
     assert_eq!(down.collect::<Vec<_>>(), [expected]);
 }
@@ -121,7 +121,7 @@ fn what_would_leave_its_memory_panics_even_where_the_sum_wraps_around() {
     let down = |columns, depth, items: usize| {
         let (long, short) = ([[0; LANES]; 4], [[0; LANES]; 3]);
         let (rows, items) = ([&long[..], &short], vec![0; items]);
-        let sets = |_| [&[u64::MAX][..]];
+        let sets = std::iter::repeat([&[u64::MAX][..]]);
         let strips = ByteRows::new(&rows).down::<_, 1, 2, 1>(columns, depth, sets, runs(&items, 2));
         strips.map(Iterator::count).sum::<usize>()
     };

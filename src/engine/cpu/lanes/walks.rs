@@ -71,17 +71,31 @@ impl<'a, T, const N: usize> Iterator for Walk<'a, T, N> {
 pub struct Picks<'a, const R: usize> {
     sets: [&'a [u64]; R],
     count: usize,
-    /// The number of the lowest bit of the next word.
-    next: usize,
-    /// What is left of the word before it.
+    /// What is left of a word.
     word: u64,
+    /// The number of its lowest bit.
+    base: usize,
 }
 
 impl<'a, const R: usize> Picks<'a, R> {
     /// Of each set, bit `i % 64` of word `i / 64` is number `i`. A word that is not there is empty.
     #[inline(always)]
     pub fn new(sets: [&'a [u64]; R], count: usize) -> Self {
-        Picks { sets, count, next: 0, word: 0 }
+        let mut picks = Picks { sets, count, word: 0, base: 0 };
+        picks.word = picks.word_from(0);
+        picks
+    }
+
+    /// The members from a number on that its word has.
+    #[inline(always)]
+    fn word_from(&self, base: usize) -> u64 {
+        let word = |set: &&[u64]| set.get(base / 64).copied().unwrap_or_default();
+        let word = self.sets.iter().fold(0, |all, set| all | word(set));
+        // Those who walk by these numbers rely on it that all are below `count`.
+        match self.count - base {
+            left @ ..64 => word & ((1 << left) - 1),
+            _ => word,
+        }
     }
 }
 
@@ -91,21 +105,15 @@ impl<const R: usize> Iterator for Picks<'_, R> {
     #[inline(always)]
     fn next(&mut self) -> Option<usize> {
         while self.word == 0 {
-            if self.next >= self.count {
+            if self.count - self.base <= 64 {
                 return None;
             }
-            let at = self.next / 64;
-            self.word = self.sets.iter().fold(0, |word, set| word | set.get(at).unwrap_or(&0));
-            // Those who walk by these numbers rely on it that all are below `count`.
-            let left = self.count - self.next;
-            if left < 64 {
-                self.word &= (1 << left) - 1;
-            }
-            self.next += 64;
+            self.base += 64;
+            self.word = self.word_from(self.base);
         }
         let bit = self.word.trailing_zeros() as usize;
         self.word &= self.word - 1;
-        Some(self.next - 64 + bit)
+        Some(self.base + bit)
     }
 }
 
@@ -150,8 +158,8 @@ impl<'a> ByteRows<'a> {
         })
     }
 
-    /// Strips of `N` columns, blocks of those of the first `depth` rows that are in any of a strip's sets; each time with
-    /// the run of that number.
+    /// Strips of `N` columns, each with its sets: blocks of those of the first `depth` rows that are in any
+    /// of them, each time with the run of that number.
     ///
     /// # Panics
     /// If there are fewer rows or runs, or a row is shorter.
@@ -160,16 +168,16 @@ impl<'a> ByteRows<'a> {
         self,
         columns: Range<usize>,
         depth: usize,
-        sets: impl Fn(usize) -> [&'a [u64]; R],
+        sets: impl Iterator<Item = [&'a [u64]; R]>,
         with: Runs<'b, T>,
     ) -> impl Iterator<Item = impl Iterator<Item = ([&'a [u8; LANES]; N], &'b [T; M])>> {
         let within = columns.end <= self.width && depth <= self.rows.len();
         assert!(within, "a row of pixels ends before its columns");
         let rows = self.rows.as_ptr();
         let (first, stride) = (with.first::<M>(depth), with.stride);
-        (0..columns.len() / N).map(move |strip| {
+        (0..columns.len() / N).zip(sets).map(move |(strip, sets)| {
             let column = columns.start + strip * N;
-            Picks::new(sets(column), depth).map(move |at| {
+            Picks::new(sets, depth).map(move |at| {
                 // SAFETY: what is picked is one of the rows, and the columns lie within the shortest.
                 let blocks: &[_; N] = unsafe { &*(*rows.add(at)).as_ptr().add(column).cast() };
                 // SAFETY: so many runs lie in their slice, and what is picked is one of them.
