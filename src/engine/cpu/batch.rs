@@ -6,9 +6,9 @@ use super::dense::{
     Activate, Dropout, Forward, ForwardLogits, ForwardWide, Gather, InputGradient, Learn,
     LearnBiases, NextBatch, PIXEL, Transpose,
 };
-use super::lanes::{Block, ByteRows, Isa, LANES, PAIRS, blocks, floats_mut};
+use super::lanes::{Block, Isa, LANES, PAIRS, blocks, floats_mut};
 use super::network::{Layer, LayerPart, Network, stride_of};
-use super::pixels::{Lit, Pixels};
+use super::pixels::{Pair, Places};
 use super::probe::{Operation, Probe};
 use super::products::{Matrix, Operand};
 use super::sgd::Rule;
@@ -30,7 +30,7 @@ pub struct Batch {
     /// The blocks of a matrix; empty where pixels are read where they lie.
     pixels: Vec<Block>,
     /// Where they are.
-    lit: Lit,
+    places: Places,
     hidden: Vec<HiddenBatch>,
     output: OutputBatch,
     labels: Vec<u8>,
@@ -105,7 +105,7 @@ impl Batch {
             stride,
             inputs,
             pixels: Vec::new(),
-            lit: Lit::new(inputs, capacity),
+            places: Places::new(inputs, capacity),
             hidden: hidden.collect(),
             output: OutputBatch {
                 classes,
@@ -121,6 +121,13 @@ impl Batch {
             batch.pixels = vec![Block::ZERO; blocks(inputs) * stride];
         }
         batch
+    }
+
+    /// Puts the samples of a step into the order in which they are computed fastest.
+    pub fn arrange(&self, part: PatchedPart<'_>, samples: &mut [u32]) {
+        if self.reads_bytes() {
+            self.isa.run(Pair { part, samples });
+        }
     }
 
     /// One step of SGD; returns the sum of the samples' losses, before the update.
@@ -140,16 +147,14 @@ impl Batch {
         let next = &mut next;
         self.take_labels(part, step.samples);
         if self.reads_bytes() {
-            let rows = rows_of(part, step.samples);
-            let mut lit = std::mem::take(&mut self.lit);
-            lit.both_ways(self.isa, part, step.samples);
+            let mut places = std::mem::take(&mut self.places);
+            let inputs = places.both_ways(self.isa, part, step.samples);
             probe.lap(Operation::Gather, 0, || Work::moving(step.samples.len()));
-            let inputs = Pixels::new(ByteRows::new(&rows), &lit);
             let nothing = &mut NextBatch::nothing();
             self.logits(network, (inputs, PIXEL), step.samples.len(), nothing, probe);
             let loss = self.loss(step, probe);
             self.backward(network, inputs, step, next, probe);
-            self.lit = lit;
+            self.places = places;
             loss
         } else {
             self.gather(part, step.samples, probe);
@@ -176,14 +181,12 @@ impl Batch {
         probe.step(samples.len());
         self.take_labels(part, samples);
         if self.reads_bytes() {
-            let rows = rows_of(part, samples);
-            let mut lit = std::mem::take(&mut self.lit);
-            lit.along(part, samples);
+            let mut places = std::mem::take(&mut self.places);
+            let inputs = places.along(part, samples);
             probe.lap(Operation::Gather, 0, || Work::moving(samples.len()));
-            let inputs = Pixels::new(ByteRows::new(&rows), &lit);
             let next = &mut NextBatch::new(part, next);
             self.logits(network, (inputs, PIXEL), samples.len(), next, probe);
-            self.lit = lit;
+            self.places = places;
         } else {
             self.gather(part, samples, probe);
             let pixels = std::mem::take(&mut self.pixels);
@@ -541,9 +544,4 @@ fn strip_width(layer: &Layer) -> usize {
     const BLOCKS: usize = 3072;
     const TILE: usize = 3;
     (BLOCKS / layer.stride / TILE).max(1) * TILE
-}
-
-/// The pixels of some samples, in blocks.
-fn rows_of<'a>(part: PatchedPart<'a>, samples: &[u32]) -> Vec<&'a [[u8; LANES]]> {
-    samples.iter().map(|sample| part.sample(*sample as usize).as_chunks().0).collect()
 }

@@ -86,9 +86,8 @@ fn picks_are_the_members_of_all_sets_below_the_count_and_a_word_that_is_not_ther
 #[test]
 fn rows_of_bytes_are_walked_both_ways_by_what_is_picked() {
     let block = |row: u8, column: u8| [10 * row + column; LANES];
-    let rows = [0, 1, 2].map(|row| [0, 1, 2, 3].map(|column| block(row, column)));
-    let rows = rows.each_ref().map(|row| &row[..]);
-    let rows = ByteRows::new(&rows);
+    let blocks = [2, 0, 1].map(|row| [0, 1, 2, 3].map(|column| block(row, column)));
+    let rows = ByteRows::new(blocks.as_flattened(), &[4, 8, 0], 4);
     let with: Vec<u32> = (0..8).collect();
     let with = runs(&with, 2);
     let sets: [&[u64]; 1] = [&[0b1001]];
@@ -109,20 +108,21 @@ fn what_would_leave_its_memory_panics_even_where_the_sum_wraps_around() {
     }
     assert!(refused(|| Walk::<i32, 3>::new(runs(&[0; 17], 5), 4).count()));
     assert!(refused(|| Walk::<i32, 3>::new(runs(&[0; 18], usize::MAX / 2), 4).count()));
-    // Two rows of four and three blocks, and four runs of two items.
+    let blocks = [[0; LANES]; 7];
+    assert!(refused(|| ByteRows::new(&blocks, &[0, 4], 4)));
+    assert!(refused(|| ByteRows::new(&blocks, &[0, usize::MAX], 3)));
+    // Two rows of three blocks.
+    let rows = ByteRows::new(&blocks, &[4, 0], 3);
     let along = |row, count, items: usize| {
-        let (long, short) = ([[0; LANES]; 4], [[0; LANES]; 3]);
-        let (rows, items) = ([&long[..], &short], vec![0; items]);
         let picks = Picks::new([&[u64::MAX][..]], count);
-        ByteRows::new(&rows).along::<_, 1, 2, 1>(row, picks, runs(&items, 2)).count()
+        rows.along::<_, 1, 2, 1>(row, picks, runs(&vec![0; items], 2)).count()
     };
     assert_eq!(along(1, 3, 6), 3);
     assert!(refused(|| along(1, 4, 8)) && refused(|| along(2, 3, 6)) && refused(|| along(1, 3, 5)));
     let down = |columns, depth, items: usize| {
-        let (long, short) = ([[0; LANES]; 4], [[0; LANES]; 3]);
-        let (rows, items) = ([&long[..], &short], vec![0; items]);
         let sets = std::iter::repeat([&[u64::MAX][..]]);
-        let strips = ByteRows::new(&rows).down::<_, 1, 2, 1>(columns, depth, sets, runs(&items, 2));
+        let items = vec![0; items];
+        let strips = rows.down::<_, 1, 2, 1>(columns, depth, sets, runs(&items, 2));
         strips.map(Iterator::count).sum::<usize>()
     };
     assert_eq!(down(1..3, 2, 4), 4);

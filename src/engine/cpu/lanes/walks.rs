@@ -117,29 +117,36 @@ impl<const R: usize> Iterator for Picks<'_, R> {
     }
 }
 
-/// Rows of sixteen bytes a block, each anywhere in memory, of at least `width` blocks.
+/// Rows of `width` blocks of sixteen bytes, each anywhere among some.
 #[derive(Clone, Copy)]
 pub struct ByteRows<'a> {
-    rows: &'a [&'a [[u8; LANES]]],
+    blocks: &'a [[u8; LANES]],
+    starts: &'a [usize],
     width: usize,
 }
 
 impl<'a> ByteRows<'a> {
-    pub fn new(rows: &'a [&'a [[u8; LANES]]]) -> Self {
-        let width = rows.iter().map(|row| row.len()).min().unwrap_or(0);
-        ByteRows { rows, width }
+    /// Rows that begin at these blocks.
+    ///
+    /// # Panics
+    /// If the blocks end before a row does.
+    pub fn new(blocks: &'a [[u8; LANES]], starts: &'a [usize], width: usize) -> Self {
+        let within =
+            |start: &usize| start.checked_add(width).is_some_and(|end| end <= blocks.len());
+        assert!(starts.iter().all(within), "a row of pixels leaves the data set");
+        ByteRows { blocks, starts, width }
     }
 
     /// How many rows there are.
     #[inline(always)]
     pub fn height(self) -> usize {
-        self.rows.len()
+        self.starts.len()
     }
 
     /// The picked blocks of rows `row .. row + N`, side by side; each time with the run of that number.
     ///
     /// # Panics
-    /// If a row has fewer than `picks.count` blocks, or there are fewer runs.
+    /// If the rows have fewer than `picks.count` blocks, or there are fewer runs.
     #[inline(always)]
     pub fn along<'b, T, const N: usize, const M: usize, const R: usize>(
         self,
@@ -148,10 +155,10 @@ impl<'a> ByteRows<'a> {
         with: Runs<'b, T>,
     ) -> impl Iterator<Item = ([&'a [u8; LANES]; N], &'b [T; M])> {
         assert!(picks.count <= self.width, "a row of pixels ends before its columns");
-        let rows: [_; N] = array::from_fn(|n| self.rows[row + n].as_ptr());
+        let rows: [_; N] = array::from_fn(|n| self.blocks[self.starts[row + n]..].as_ptr());
         let (first, stride) = (with.first::<M>(picks.count), with.stride);
         picks.map(move |at| {
-            // SAFETY: `new` took the width of the shortest row, and what is picked lies within it.
+            // SAFETY: `new` checked that the row lies in the blocks, and what is picked is one of its width.
             let blocks = rows.map(|row| unsafe { &*row.add(at) });
             // SAFETY: so many runs lie in their slice, and what is picked is one of them.
             (blocks, unsafe { &*first.add(at * stride).cast() })
@@ -162,7 +169,7 @@ impl<'a> ByteRows<'a> {
     /// of them, each time with the run of that number.
     ///
     /// # Panics
-    /// If there are fewer rows or runs, or a row is shorter.
+    /// If there are fewer rows or runs, or the rows are shorter.
     #[inline(always)]
     pub fn down<'b, T, const N: usize, const M: usize, const R: usize>(
         self,
@@ -171,15 +178,16 @@ impl<'a> ByteRows<'a> {
         sets: impl Iterator<Item = [&'a [u64]; R]>,
         with: Runs<'b, T>,
     ) -> impl Iterator<Item = impl Iterator<Item = ([&'a [u8; LANES]; N], &'b [T; M])>> {
-        let within = columns.end <= self.width && depth <= self.rows.len();
+        let within = columns.end <= self.width && depth <= self.starts.len();
         assert!(within, "a row of pixels ends before its columns");
-        let rows = self.rows.as_ptr();
+        let (blocks, starts) = (self.blocks.as_ptr(), self.starts.as_ptr());
         let (first, stride) = (with.first::<M>(depth), with.stride);
         (0..columns.len() / N).zip(sets).map(move |(strip, sets)| {
             let column = columns.start + strip * N;
             Picks::new(sets, depth).map(move |at| {
-                // SAFETY: what is picked is one of the rows, and the columns lie within the shortest.
-                let blocks: &[_; N] = unsafe { &*(*rows.add(at)).as_ptr().add(column).cast() };
+                // SAFETY: what is picked is one of the rows, the columns are some of their width, and `new` checked that
+                // the row lies in the blocks.
+                let blocks: &[_; N] = unsafe { &*blocks.add(*starts.add(at) + column).cast() };
                 // SAFETY: so many runs lie in their slice, and what is picked is one of them.
                 (blocks.each_ref(), unsafe { &*first.add(at * stride).cast() })
             })
