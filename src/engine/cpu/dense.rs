@@ -6,8 +6,8 @@ use super::elementwise::activate;
 use super::lanes::{Block, Kernel, LANES, Lanes, PAIRS, blocks, floats, floats_mut, prefetch_far};
 use super::network::{Layer, LayerPart};
 use super::products::{
-    Ahead, Coefficients, DotEpilogue, FAR_WEIGHTS, Matrix, Operand, Outer, dot_product,
-    for_each_index, outer_product, totals,
+    Ahead, DotEpilogue, FAR_WEIGHTS, Matrix, Operand, Outer, dot_product, for_each_index,
+    outer_product, totals,
 };
 use super::sgd::{Rule, Update};
 use super::strips::{Finish, Strips, Wide, outer_product_in_strips, wide_product};
@@ -352,7 +352,7 @@ impl Kernel for InputGradient<'_> {
     fn run<L: Lanes>(self, lanes: L) {
         let InputGradient { weights, outputs, samples, delta_t, slopes, out, stride } = self;
         let outer = Outer {
-            a: Coefficients::of(delta_t),
+            a: delta_t,
             rows: samples,
             b: weights,
             columns: 0..weights.blocks.len() / weights.stride,
@@ -397,13 +397,7 @@ impl<X: Operand, A: Ahead> Kernel for Learn<'_, X, A> {
         let Learn { part, inputs, samples, delta, rule, mut ahead } = self;
         let LayerPart { shape, stride, columns, weight, velocity } = part;
         let first = columns.start;
-        let outer = Outer {
-            a: Coefficients::of(delta),
-            rows: shape.outputs,
-            b: inputs,
-            columns,
-            depth: samples,
-        };
+        let outer = Outer { a: delta, rows: shape.outputs, b: inputs, columns, depth: samples };
         let rows_ahead = rows_ahead(blocks(shape.inputs) * stride, samples);
         let mut update = Update { rule, first, weight, velocity, stride, rows_ahead };
         outer_product(lanes, &outer, &mut ahead, &mut update);

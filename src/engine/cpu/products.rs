@@ -40,6 +40,13 @@ impl<'a> Matrix<'a> {
         Runs { items: self.blocks, stride: self.stride }
     }
 
+    /// Its rows, for a walk through single columns from one on, of a block.
+    #[inline(always)]
+    pub fn rows_from(self, column: usize) -> Runs<'a, f32> {
+        let first = column / LANES * self.stride * LANES + column % LANES;
+        Runs { items: &floats(self.blocks)[first..], stride: LANES }
+    }
+
     /// Blocks of columns `column .. column + N`, through some rows.
     #[inline(always)]
     pub fn columns<const N: usize>(
@@ -453,34 +460,12 @@ pub trait OuterEpilogue {
 /// `c[m][n] = sum_k a[k][m] * b[k][n]`: `rows` values of `m`, `columns` blocks of `n`.
 #[derive(Clone)]
 pub struct Outer<'a, B> {
-    pub a: Coefficients<'a>,
+    /// Its rows are `k`, its columns `m`.
+    pub a: Matrix<'a>,
     pub rows: usize,
     pub b: B,
     pub columns: Range<usize>,
     pub depth: usize,
-}
-
-/// The left operand of an outer product: `a[k][m]` is `values[m / 16 * panel + k * step + m % 16]`.
-#[derive(Clone, Copy)]
-pub struct Coefficients<'a> {
-    pub values: &'a [f32],
-    pub panel: usize,
-    pub step: usize,
-}
-
-impl<'a> Coefficients<'a> {
-    /// The rows of a matrix are `k`, its columns `m`.
-    pub fn of(matrix: Matrix<'a>) -> Self {
-        let values = floats(matrix.blocks);
-        Coefficients { values, panel: matrix.stride * LANES, step: LANES }
-    }
-
-    /// The values of a tile's rows from `row` on, a run a `k`.
-    #[inline(always)]
-    pub fn from(self, row: usize) -> Runs<'a, f32> {
-        let items = &self.values[row / LANES * self.panel + row % LANES..];
-        Runs { items, stride: self.step }
-    }
 }
 
 /// Computes an outer product, all rows of a few columns and then the next columns, so that a narrow
@@ -561,7 +546,7 @@ impl<const M: usize, const N: usize, B: Operand, A: Ahead, E: OuterEpilogue> Ker
         let OuterTile { outer, row, column, count, lines, ahead, epilogue } = self;
         let zero = lanes.splat(0.0);
         let columns = column..column + count * N;
-        let strips = outer.b.down::<N, M>(columns, outer.depth, outer.a.from(row));
+        let strips = outer.b.down::<N, M>(columns, outer.depth, outer.a.rows_from(row));
         for (strip, rounds) in strips.enumerate() {
             let column = column + strip * N;
             ahead.ask(lines);

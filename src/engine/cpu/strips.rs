@@ -161,7 +161,7 @@ impl<const M: usize, const N: usize, E: Finish> Kernel for StripTile<'_, M, N, &
         let StripTile { outer, row, column, depth, last, ahead, to } = self;
         let place = (row, column);
         let mut sums = to.resume::<L, M, N>(lanes, place, depth.start > 0);
-        let Runs { items, stride } = outer.a.from(row);
+        let Runs { items, stride } = outer.a.rows_from(row);
         let a = Runs { items: &items[depth.start * stride..], stride };
         let a = Walk::<_, M>::new(a, depth.len());
         for (left, right) in a.zip(outer.b.columns::<N>(column, depth.clone())) {

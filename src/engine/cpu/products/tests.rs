@@ -57,7 +57,7 @@ impl Kernel for Ask {
         let w = vec![Block::ZERO; outputs * depth];
         let w = Matrix { blocks: &w, stride: outputs };
         let delta = vec![Block::ZERO; samples * blocks(outputs)];
-        let a = Coefficients::of(Matrix { blocks: &delta, stride: samples });
+        let a = Matrix { blocks: &delta, stride: samples };
         let outer = Outer { a, rows: outputs, b: x, columns: 0..depth, depth: samples };
         let (mut forward, mut backward) = (Asked(0), Asked(0));
         let x = (x, 0..samples);
