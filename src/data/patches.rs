@@ -81,6 +81,13 @@ impl<'a> PatchedPart<'a> {
         self.labels.is_empty()
     }
 
+    /// The share of patches that are all zero.
+    pub fn dark(&self) -> f64 {
+        let patches = self.len() * self.order.len().div_ceil(PATCH);
+        let lit: u64 = self.lit.iter().map(|word| u64::from(word.count_ones())).sum();
+        (patches as f64 - lit as f64) / patches.max(1) as f64
+    }
+
     /// A sample's pixels, patch by patch.
     pub fn sample(&self, sample: usize) -> &'a [u8] {
         let inputs = self.order.len();
@@ -157,6 +164,9 @@ mod tests {
             let patches = Patches::new(&images, size);
             let part = patches.part(1..5, &[0; 4]);
             assert_eq!((part.len(), patches.size()), (4, size));
+            let lit: u32 = (0..4).flat_map(|s| part.lit(s)).map(|word| word.count_ones()).sum();
+            let all = 4 * inputs.div_ceil(PATCH) as u32;
+            assert_eq!(part.dark(), f64::from(all - lit) / f64::from(all));
             for sample in 0..4 {
                 let image = &images[(sample + 1) * inputs..][..inputs];
                 let expected: Vec<u8> = part.order.iter().map(|&i| image[i as usize]).collect();

@@ -74,12 +74,16 @@ impl Suite for Train {
             }
         };
         let (train, validation) = (task.split.training().len(), task.split.validation().len());
-        let conditions = conditions([
+        let mut conditions = conditions([
             ("model", json!(model(&trials))),
             ("training_samples", json!(train)),
             ("validation_samples", json!(validation)),
             ("learning_rate", json!(RATE)),
         ]);
+        if let Device::Processor(_) = bench.device {
+            let dark = (1e3 * task.split.training().patches().dark()).round() / 1e3;
+            conditions.insert("dark_patches".to_owned(), json!(dark));
+        }
         let array = engine.array(&task, trials.clone())?;
         let mut workload = Training {
             bench,
@@ -140,7 +144,8 @@ fn sizes(architecture: &Architecture) -> Vec<usize> {
 }
 
 /// Floating-point operations of the matrix products of an epoch: forward, and both gradients but for the
-/// first layer's inputs, which need none; then the validation.
+/// first layer's inputs, which need none; then the validation. Zeros count, and so do the dark patches that softmax
+/// regression passes over on a processor: these are the operations of the task.
 pub fn flop(trial: &Trial, task: &Task) -> f64 {
     let sizes = sizes(&trial.recipe.architecture);
     let products = |pair: &[usize]| pair.iter().product::<usize>();
