@@ -8,7 +8,7 @@ use super::dense::{
 };
 use super::lanes::{Block, Isa, LANES, PAIRS, blocks, floats_mut};
 use super::network::{Layer, LayerPart, Network, stride_of};
-use super::pixels::{Pair, Places};
+use super::pixels::{Floats, Pair, Places};
 use super::probe::{Operation, Probe};
 use super::products::{Matrix, Operand};
 use super::sgd::Rule;
@@ -88,13 +88,15 @@ impl Batch {
         let layers = architecture.hidden.iter().zip(architecture.shapes()).enumerate();
         let hidden = layers.map(|(index, (layer, shape))| {
             let zeros = vec![Block::ZERO; blocks(layer.units) * stride];
+            // Dot products pass over dark patches: of Fashion-MNIST's pixels they are as fast and faster.
+            let is_wide = index > 0 && is_wide(capacity, shape);
             HiddenBatch {
                 layer: *layer,
                 values: zeros.clone(),
                 slopes: zeros.clone(),
                 delta: zeros,
                 delta_t: if index == 0 { Vec::new() } else { transposed(layer.units) },
-                wide: is_wide(capacity, shape).then(|| WideBatch::new(shape, capacity)),
+                wide: is_wide.then(|| WideBatch::new(shape, capacity)),
             }
         });
         let (inputs, classes) = (architecture.inputs, architecture.classes);
@@ -123,9 +125,10 @@ impl Batch {
         batch
     }
 
-    /// Puts the samples of a step into the order in which they are computed fastest.
+    /// Puts the samples of a step into the order in which they are computed fastest; not where units are dropped, which
+    /// depends on a sample's place and is the same on every device.
     pub fn arrange(&self, part: PatchedPart<'_>, samples: &mut [u32]) {
-        if self.reads_bytes() {
+        if self.hidden.iter().all(|hidden| hidden.layer.dropout == 0.0) {
             self.isa.run(Pair { part, samples });
         }
     }
@@ -146,26 +149,29 @@ impl Batch {
         let mut next = NextBatch::new(part, step.next);
         let next = &mut next;
         self.take_labels(part, step.samples);
-        if self.reads_bytes() {
-            let mut places = std::mem::take(&mut self.places);
-            let inputs = places.both_ways(self.isa, part, step.samples);
+        let mut places = std::mem::take(&mut self.places);
+        places.find_both_ways(self.isa, part, step.samples);
+        let loss = if self.reads_bytes() {
             probe.lap(Operation::Gather, 0, || Work::moving(step.samples.len()));
+            let inputs = places.pixels(part);
             let nothing = &mut NextBatch::nothing();
             self.logits(network, (inputs, PIXEL), step.samples.len(), nothing, probe);
             let loss = self.loss(step, probe);
             self.backward(network, inputs, step, next, probe);
-            self.places = places;
             loss
         } else {
             self.gather(part, step.samples, probe);
             let pixels = std::mem::take(&mut self.pixels);
-            let inputs = Matrix { blocks: &pixels, stride: self.stride };
+            let matrix = Matrix { blocks: &pixels, stride: self.stride };
+            let inputs = Floats { matrix, places: &places };
             self.forward(network, inputs, step.samples.len(), dropout, probe);
             let loss = self.loss(step, probe);
             self.backward(network, inputs, step, next, probe);
             self.pixels = pixels;
             loss
-        }
+        };
+        self.places = places;
+        loss
     }
 
     /// Scores samples, with those after them in sight: adds their losses to `total` and returns their
@@ -180,20 +186,22 @@ impl Batch {
     ) -> &[u32] {
         probe.step(samples.len());
         self.take_labels(part, samples);
+        let mut places = std::mem::take(&mut self.places);
+        places.find(part, samples);
         if self.reads_bytes() {
-            let mut places = std::mem::take(&mut self.places);
-            let inputs = places.along(part, samples);
             probe.lap(Operation::Gather, 0, || Work::moving(samples.len()));
+            let inputs = places.pixels(part);
             let next = &mut NextBatch::new(part, next);
             self.logits(network, (inputs, PIXEL), samples.len(), next, probe);
-            self.places = places;
         } else {
             self.gather(part, samples, probe);
             let pixels = std::mem::take(&mut self.pixels);
-            let inputs = Matrix { blocks: &pixels, stride: self.stride };
+            let matrix = Matrix { blocks: &pixels, stride: self.stride };
+            let inputs = Floats { matrix, places: &places };
             self.forward(network, inputs, samples.len(), |_| None, probe);
             self.pixels = pixels;
         }
+        self.places = places;
         let logits = Logits { values: &self.output.logits, classes: self.output.classes };
         let predicted = &mut self.predicted[..samples.len()];
         let labels = &self.labels[..samples.len()];
@@ -231,7 +239,7 @@ impl Batch {
     fn forward(
         &mut self,
         network: &Network<'_>,
-        pixels: Matrix<'_>,
+        pixels: Floats<'_>,
         samples: usize,
         dropout: impl Fn(usize) -> Option<Dropout>,
         probe: &mut impl Probe,
@@ -239,13 +247,18 @@ impl Batch {
         let (isa, team, stride) = (self.isa, self.team, self.stride);
         // Taken out for as long as the logits are computed from the last of them.
         let mut layers = std::mem::take(&mut self.hidden);
-        let (mut inputs, mut scale) = (pixels, PIXEL);
+        let (mut inputs, mut scale) = (pixels.matrix, PIXEL);
         for (index, (hidden, layer)) in layers.iter_mut().zip(&network.layers).enumerate() {
             let out = &mut hidden.values[..];
             let number = index + 1;
             match &mut hidden.wide {
+                _ if index == 0 => {
+                    forward((isa, team), layer, (pixels, scale), samples, (out, stride));
+                    let work = || forward_work(layer, pixels, samples);
+                    probe.lap(Operation::Forward, number, work);
+                }
                 Some(wide) => {
-                    let (layer, inputs, out) = ((layer, number), (inputs, scale), (out, stride));
+                    let (layer, out) = ((layer, number), (out, stride));
                     wide.forward((isa, team), layer, inputs, samples, out, probe);
                 }
                 None => {
@@ -406,7 +419,7 @@ impl WideBatch {
         &mut self,
         (isa, team): (Isa, Team),
         (layer, number): (&Layer, usize),
-        (inputs, scale): (Matrix<'_>, f32),
+        inputs: Matrix<'_>,
         samples: usize,
         (out, out_stride): (&mut [Block], usize),
         probe: &mut impl Probe,
@@ -424,7 +437,7 @@ impl WideBatch {
         let (inputs_t, z_t) = (&self.inputs_t[..], &mut self.z_t[..blocks(samples) * stride]);
         let run = |inputs, samples, outputs: Range<usize>, out: &mut [Block]| {
             let inputs = Matrix { blocks: inputs, stride: inputs_stride };
-            isa.run(ForwardWide { layer, outputs, inputs, scale, samples, out, stride });
+            isa.run(ForwardWide { layer, outputs, inputs, samples, out, stride });
         };
         if team.is_alone() {
             run(inputs_t, samples, 0..outputs, z_t);
@@ -459,7 +472,7 @@ impl WideBatch {
 fn forward(
     (isa, team): (Isa, Team),
     layer: &Layer,
-    (inputs, scale): (Matrix<'_>, f32),
+    (inputs, scale): (impl Operand, f32),
     samples: usize,
     (out, stride): (&mut [Block], usize),
 ) {

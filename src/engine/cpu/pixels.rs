@@ -11,7 +11,7 @@ use std::array;
 use std::ops::Range;
 
 use super::lanes::{Block, ByteRows, Isa, Kernel, LANES, Lanes, Picks, Runs, blocks};
-use super::products::Operand;
+use super::products::{Matrix, Operand};
 use crate::data::PatchedPart;
 use crate::data::patches::words;
 
@@ -37,27 +37,8 @@ impl Places {
         }
     }
 
-    /// The pixels of some samples, for a product that goes along them.
-    pub fn along<'a>(&'a mut self, part: PatchedPart<'a>, samples: &[u32]) -> Pixels<'a> {
-        self.find(part, samples);
-        self.pixels(part)
-    }
-
-    /// The pixels of some samples, for products that go along them and down the batch.
-    pub fn both_ways<'a>(
-        &'a mut self,
-        isa: Isa,
-        part: PatchedPart<'a>,
-        samples: &[u32],
-    ) -> Pixels<'a> {
-        self.find(part, samples);
-        let (patches, height) = (blocks(part.order.len()), words(samples.len()));
-        let columns = &mut self.of_patches[..patches * height];
-        isa.run(Transpose { rows: &self.of_samples, width: words(patches), columns, height });
-        self.pixels(part)
-    }
-
-    fn find(&mut self, part: PatchedPart<'_>, samples: &[u32]) {
+    /// Finds some samples: what a product needs that goes along them.
+    pub fn find(&mut self, part: PatchedPart<'_>, samples: &[u32]) {
         let patches = blocks(part.order.len());
         self.starts.clear();
         self.of_samples.clear();
@@ -67,10 +48,42 @@ impl Places {
         }
     }
 
-    fn pixels<'a>(&'a self, part: PatchedPart<'a>) -> Pixels<'a> {
+    /// Finds some samples both ways round: what a product needs that goes down the batch.
+    pub fn find_both_ways(&mut self, isa: Isa, part: PatchedPart<'_>, samples: &[u32]) {
+        self.find(part, samples);
+        let (patches, height) = (blocks(part.order.len()), words(samples.len()));
+        let columns = &mut self.of_patches[..patches * height];
+        isa.run(Transpose { rows: &self.of_samples, width: words(patches), columns, height });
+    }
+
+    /// The pixels of the samples that were found, of an image of whole patches.
+    pub fn pixels<'a>(&'a self, part: PatchedPart<'a>) -> Pixels<'a> {
         let (patches, _) = part.pixels.as_chunks();
         let rows = ByteRows::new(patches, &self.starts, blocks(part.order.len()));
         Pixels { rows, places: self }
+    }
+
+    /// The set of a sample's lit columns, of so many.
+    #[inline(always)]
+    fn of_sample(&self, sample: usize, columns: usize) -> &[u64] {
+        &self.of_samples[sample * words(columns)..][..words(columns)]
+    }
+
+    /// Sets of the samples in which columns are lit, `N` columns after the other.
+    #[inline(always)]
+    fn of_columns<const N: usize>(
+        &self,
+        columns: Range<usize>,
+    ) -> impl Iterator<Item = [&[u64]; N]> {
+        let height = words(self.starts.len());
+        let sets = &self.of_patches[columns.start * height..columns.end * height];
+        sets.chunks_exact(N * height)
+            .map(move |sets| array::from_fn(|n| &sets[n * height..][..height]))
+    }
+
+    /// How many pixels are in lit patches.
+    fn lit(&self) -> usize {
+        LANES * self.of_samples.iter().map(|word| word.count_ones() as usize).sum::<usize>()
     }
 }
 
@@ -204,12 +217,6 @@ pub struct Pixels<'a> {
     places: &'a Places,
 }
 
-impl<'a> Pixels<'a> {
-    fn of_sample(self, sample: usize, patches: usize) -> &'a [u64] {
-        &self.places.of_samples[sample * words(patches)..][..words(patches)]
-    }
-}
-
 impl<'a> Operand for Pixels<'a> {
     type Item = &'a [u8; LANES];
     const BYTES: usize = 1;
@@ -232,7 +239,7 @@ impl<'a> Operand for Pixels<'a> {
         depth: usize,
         with: Runs<'b, Block>,
     ) -> impl Iterator<Item = ([Self::Item; N], &'b [Block; M])> {
-        let sets: [_; N] = array::from_fn(|n| self.of_sample(row + n, depth));
+        let sets: [_; N] = array::from_fn(|n| self.places.of_sample(row + n, depth));
         self.rows.along(row, Picks::new(sets, depth), with)
     }
 
@@ -243,16 +250,66 @@ impl<'a> Operand for Pixels<'a> {
         depth: usize,
         with: Runs<'b, f32>,
     ) -> impl Iterator<Item = impl Iterator<Item = ([Self::Item; N], &'b [f32; M])>> {
-        let height = words(self.rows.height());
-        let sets = self.places.of_patches[columns.start * height..columns.end * height]
-            .chunks_exact(N * height)
-            .map(move |sets| array::from_fn::<_, N, _>(|n| &sets[n * height..][..height]));
-        self.rows.down(columns, depth, sets, with)
+        self.rows.down(columns.clone(), depth, self.places.of_columns::<N>(columns), with)
     }
 
-    fn multiplied(self, samples: usize, inputs: usize) -> usize {
-        let lit = &self.places.of_samples[..samples * words(blocks(inputs))];
-        LANES * lit.iter().map(|word| word.count_ones() as usize).sum::<usize>()
+    fn multiplied(self, _samples: usize, _inputs: usize) -> usize {
+        self.places.lit()
+    }
+}
+
+/// The pixels of a batch as floats, for a layer of many outputs, which reads them often; with the same sets.
+#[derive(Clone, Copy)]
+pub struct Floats<'a> {
+    pub matrix: Matrix<'a>,
+    pub places: &'a Places,
+}
+
+impl<'a> Operand for Floats<'a> {
+    type Item = &'a Block;
+    const BYTES: usize = 4;
+    const COLUMNS: usize = 1;
+
+    #[inline(always)]
+    fn load<L: Lanes>(lanes: L, item: &Block) -> L::F {
+        lanes.load(item)
+    }
+
+    #[inline(always)]
+    fn load_part<L: Lanes>(lanes: L, item: &Block, part: usize) -> L::Part {
+        lanes.load_part(item, part)
+    }
+
+    #[inline(always)]
+    fn along<'b, const N: usize, const M: usize>(
+        self,
+        row: usize,
+        depth: usize,
+        with: Runs<'b, Block>,
+    ) -> impl Iterator<Item = ([Self::Item; N], &'b [Block; M])> {
+        let rows = self.matrix.skip_rows(row);
+        let sets: [_; N] = array::from_fn(|n| self.places.of_sample(row + n, depth));
+        let items = move |at: usize| array::from_fn(|n| &rows.blocks[at * rows.stride + n]);
+        with.picked(Picks::new(sets, depth)).map(move |(at, run)| (items(at), run))
+    }
+
+    #[inline(always)]
+    fn down<'b, const N: usize, const M: usize>(
+        self,
+        columns: Range<usize>,
+        depth: usize,
+        with: Runs<'b, f32>,
+    ) -> impl Iterator<Item = impl Iterator<Item = ([Self::Item; N], &'b [f32; M])>> {
+        let strips = columns.clone().step_by(N).zip(self.places.of_columns::<N>(columns));
+        strips.map(move |(column, sets)| {
+            let columns: [&[Block]; N] = array::from_fn(|n| self.matrix.column(column + n, depth));
+            let picks = Picks::new(sets, depth);
+            with.picked(picks).map(move |(at, run)| (array::from_fn(|n| &columns[n][at]), run))
+        })
+    }
+
+    fn multiplied(self, _samples: usize, _inputs: usize) -> usize {
+        self.places.lit()
     }
 }
 
@@ -260,7 +317,6 @@ impl<'a> Operand for Pixels<'a> {
 mod tests {
     use super::super::dense::{ForwardLogits, Learn, NextBatch, PIXEL};
     use super::super::network::Network;
-    use super::super::products::Matrix;
     use super::super::sgd::Rule;
     use super::*;
     use crate::data::patches::Patches;
@@ -332,7 +388,7 @@ mod tests {
             (16, [28, 28], 10),
             (5, [28, 28], 3),
             (1, [4, 4], 2),
-            (70, [40, 36], 17),
+            (70, [40, 36], 29),
             (33, [8, 4], 9),
         ] {
             let inputs = size[0] * size[1];
@@ -351,10 +407,14 @@ mod tests {
             let floats = Matrix { blocks: &floats, stride: samples };
             for isa in Isa::available() {
                 let mut places = Places::new(inputs, samples + 3);
-                let pixels = places.both_ways(isa, part, &batch);
+                places.find_both_ways(isa, part, &batch);
+                let pixels = places.pixels(part);
                 let sparse = step(isa, pixels, (samples, inputs, classes));
                 let dense = step(isa, floats, (samples, inputs, classes));
-                assert!(sparse == dense, "{samples} of {size:?}, {classes}, {}", isa.name());
+                let case = format!("{samples} of {size:?}, {classes}, {}", isa.name());
+                assert!(sparse == dense, "{case}");
+                let floats = Floats { matrix: floats, places: &places };
+                assert!(step(isa, floats, (samples, inputs, classes)) == dense, "{case}");
                 let lit = images.chunks(inputs).flat_map(|_| 0..blocks(inputs));
                 assert!(pixels.multiplied(samples, inputs) < LANES * lit.count().max(2));
             }

@@ -47,6 +47,12 @@ impl<'a> Matrix<'a> {
         Runs { items: &floats(self.blocks)[first..], stride: LANES }
     }
 
+    /// Its first rows in a block of columns.
+    #[inline(always)]
+    pub fn column(self, column: usize, rows: usize) -> &'a [Block] {
+        &self.blocks[column * self.stride..][..rows]
+    }
+
     /// Blocks of columns `column .. column + N`, through some rows.
     #[inline(always)]
     pub fn columns<const N: usize>(
@@ -54,9 +60,8 @@ impl<'a> Matrix<'a> {
         column: usize,
         rows: Range<usize>,
     ) -> impl Iterator<Item = [&'a Block; N]> {
-        let Matrix { blocks, stride } = self.skip_rows(rows.start);
-        let columns: [&[Block]; N] =
-            array::from_fn(|n| &blocks[(column + n) * stride..][..rows.len()]);
+        let from = self.skip_rows(rows.start);
+        let columns: [&[Block]; N] = array::from_fn(|n| from.column(column + n, rows.len()));
         (0..rows.len()).map(move |k| array::from_fn(|n| &columns[n][k]))
     }
 }
@@ -154,7 +159,7 @@ const fn lines_of_tile((samples, columns): (usize, usize), part: usize, whole: u
 }
 
 /// Repeats an expression for `$i` from 0 to `$count`, each time with a constant, where the count is known
-/// to be 3, 4 or 10 at most.
+/// to be 3, 4, 10 or 16 at most.
 ///
 /// A loop with a large body is not unrolled, and one index that is not a constant keeps the whole
 /// array in memory instead of registers. The conditions are `const`, so that rustc hands LLVM only the
@@ -164,6 +169,9 @@ macro_rules! for_each_index {
     ($i:ident < $count:path, 4, $body:expr) => { for_each_index!(@ $i, $count, $body, 0 1 2 3) };
     ($i:ident < $count:path, 10, $body:expr) => {
         for_each_index!(@ $i, $count, $body, 0 1 2 3 4 5 6 7 8 9)
+    };
+    ($i:ident < $count:path, 16, $body:expr) => {
+        for_each_index!(@ $i, $count, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     };
     (@ $i:ident, $count:path, $body:expr, $($index:literal)*) => {
         const { assert!($count <= [$($index),*].len()) };
@@ -479,9 +487,10 @@ pub fn outer_product<L: Lanes, B: Operand>(
 ) {
     let (mut rows, mut columns) = L::OUTER;
     if rows == 8 && (9..=10).contains(&outer.rows) {
-        (rows, columns) = (10, 2); // ten classes in one tile
+        (rows, columns) = (10, 2.min(B::COLUMNS)); // ten classes in one tile
+    } else if B::COLUMNS < columns {
+        (rows, columns) = (16, 1); // as many registers for columns as for rows
     }
-    columns = columns.min(B::COLUMNS);
     let first = outer.columns.start;
     let pixels = (outer.depth, outer.columns.len());
     // So many strips at once, which share the left operand and stay in the near cache all together. Of a
@@ -501,7 +510,7 @@ pub fn outer_product<L: Lanes, B: Operand>(
                 call_tile!(lanes, (m, n), OuterTile::fits::<L, B>,
                     OuterTile (_ _ _) { outer, row, column, count, lines, ahead, epilogue },
                     1: 1 2 3; 2: 1 2 3; 3: 1 2 3; 4: 1 2 3; 5: 1 2 3; 6: 1 2 3; 7: 1 2 3; 8: 1 2 3;
-                    9: 1 2; 10: 1 2;
+                    9: 1 2; 10: 1 2; 16: 1;
                 );
             }
         }

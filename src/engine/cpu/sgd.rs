@@ -78,14 +78,14 @@ impl OuterEpilogue for Update<'_> {
             let weight = &mut self.weight[first..][..M];
             if rule.momentum > 0.0 {
                 let velocity = &mut self.velocity[first..][..M];
-                for_each_index!(m < M, 10, {
+                for_each_index!(m < M, 16, {
                     let w = lanes.load(&weight[m]);
                     let g = rule.decayed(lanes, w, gradients[m][n]);
                     let g = rule.with_momentum(lanes, g, &mut velocity[m]);
                     rule.descend(lanes, w, g, &mut weight[m]);
                 });
             } else {
-                for_each_index!(m < M, 10, {
+                for_each_index!(m < M, 16, {
                     let w = lanes.load(&weight[m]);
                     let g = rule.decayed(lanes, w, gradients[m][n]);
                     rule.descend(lanes, w, g, &mut weight[m]);

@@ -28,6 +28,20 @@ impl<'a, T> Runs<'a, T> {
         assert!(fit, "a walk leaves its slice");
         self.items.as_ptr()
     }
+
+    /// Those of the first `picks.count` runs of `M` items that are picked, with their numbers.
+    ///
+    /// # Panics
+    /// If the slice ends before the last run does.
+    #[inline(always)]
+    pub fn picked<const M: usize, const R: usize>(
+        self,
+        picks: Picks<'_, R>,
+    ) -> impl Iterator<Item = (usize, &'a [T; M])> {
+        let (first, stride) = (self.first::<M>(picks.count), self.stride);
+        // SAFETY: so many runs lie in the slice, and what is picked is one of them.
+        picks.map(move |at| (at, unsafe { &*first.add(at * stride).cast() }))
+    }
 }
 
 /// All runs of `N` items, one after the other.
@@ -156,12 +170,9 @@ impl<'a> ByteRows<'a> {
     ) -> impl Iterator<Item = ([&'a [u8; LANES]; N], &'b [T; M])> {
         assert!(picks.count <= self.width, "a row of pixels ends before its columns");
         let rows: [_; N] = array::from_fn(|n| self.blocks[self.starts[row + n]..].as_ptr());
-        let (first, stride) = (with.first::<M>(picks.count), with.stride);
-        picks.map(move |at| {
+        with.picked(picks).map(move |(at, run)| {
             // SAFETY: `new` checked that the row lies in the blocks, and what is picked is one of its width.
-            let blocks = rows.map(|row| unsafe { &*row.add(at) });
-            // SAFETY: so many runs lie in their slice, and what is picked is one of them.
-            (blocks, unsafe { &*first.add(at * stride).cast() })
+            (rows.map(|row| unsafe { &*row.add(at) }), run)
         })
     }
 
