@@ -51,8 +51,10 @@ pub struct Update<'a> {
 impl OuterEpilogue for Update<'_> {
     #[inline(always)]
     fn begin<const M: usize, const N: usize>(&self, row: usize, column: usize) {
-        // A processor follows the streams of a single column by itself.
-        let Some(ahead) = self.rows_ahead.filter(|_| N > 1) else { return };
+        // A processor follows the streams of a single column by itself, unless a tile of many rows takes long (of
+        // 16 rows: from 16 samples on the update of 784 x 1005 weights became 15 % faster, below 5 % slower).
+        let asks = |ahead: &usize| N > 1 || (M > 8 && *ahead == 0);
+        let Some(ahead) = self.rows_ahead.filter(asks) else { return };
         for n in 0..N {
             let first = (column - self.first + n) * self.stride + row;
             for m in 0..M {
