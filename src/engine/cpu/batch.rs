@@ -544,7 +544,8 @@ pub fn transposed_stride(rows: usize) -> usize {
 /// that this makes up for transposing its inputs and outputs. (With three quarters filled for the rule, 38 samples
 /// took 12 % longer a step, 26 took 7 %, 24 and 54 as long; and 12 to 15 samples are as fast by dot products.)
 ///
-/// This changes the order of the additions, so it may depend on nothing but the trial's own config.
+/// This changes the order of the additions, so it may depend on nothing but the trial's own config. (The first layer never
+/// does: its dot products pass over dark patches, which a wide one cannot.)
 pub fn is_wide(capacity: usize, shape: Shape) -> bool {
     let filled = capacity >= LANES && 7 * capacity.next_multiple_of(LANES) <= 8 * capacity;
     filled && shape.inputs.min(shape.outputs) >= 4 * LANES

@@ -3,7 +3,7 @@
 //! From the outside in: [`mod@array`] deals trials to threads, large ones to a [`team`] of them, [`trial`] trains
 //! one for an epoch,
 //! [`batch`] takes a batch through a [`network`], in passes ([`dense`], [`softmax_xent`], [`sgd`])
-//! made of matrix [`products`], large ones in [`strips`], and [`elementwise`] functions, on [`lanes`]; a
+//! made of matrix [`products`], large ones in [`strips`], those with [`pixels`] sparse, and [`elementwise`] functions, on [`lanes`]; a
 //! [`probe`] takes the times of them where a profile is wanted, and single [`operations`] can be
 //! measured.
 
