@@ -8,7 +8,8 @@ use super::dense::{
 };
 use super::lanes::{Block, Isa, LANES, PAIRS, blocks, floats_mut};
 use super::network::{Layer, LayerPart, Network, stride_of};
-use super::pixels::{Floats, Pair, Places};
+use super::pixels::Floats;
+use super::places::{Pair, Places};
 use super::probe::{Operation, Probe};
 use super::products::{Matrix, Operand};
 use super::sgd::Rule;
