@@ -155,13 +155,15 @@ impl DotEpilogue for PlusBias<'_> {
     }
 }
 
-/// `z = W x + b` of a large batch, from its inputs transposed and to `z` transposed.
+/// `z = scale * W x + b` of a large batch, from its inputs transposed and to `z` transposed.
 pub struct ForwardWide<'a> {
     pub layer: &'a Layer,
     /// Which outputs.
     pub outputs: Range<usize>,
     /// A row an input.
     pub inputs: Matrix<'a>,
+    /// [`PIXEL`] where the inputs are pixels, 1 elsewhere.
+    pub scale: f32,
     pub samples: usize,
     /// Out: the blocks of a matrix, a row an output, from the first of these on.
     pub out: &'a mut [Block],
@@ -173,7 +175,7 @@ impl Kernel for ForwardWide<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let ForwardWide { layer, outputs, inputs, samples, out, stride } = self;
+        let ForwardWide { layer, outputs, inputs, scale, samples, out, stride } = self;
         let wide = Wide {
             weights: layer.weights().skip_rows(outputs.start),
             outputs: outputs.len(),
@@ -181,19 +183,20 @@ impl Kernel for ForwardWide<'_> {
             depth: blocks(layer.shape.inputs),
             samples: blocks(samples),
         };
-        let finish = PlusRowBias { bias: &floats(&layer.bias)[outputs] };
+        let finish = PlusRowBias { scale, bias: &floats(&layer.bias)[outputs] };
         wide_product(lanes, &wide, &mut Strips { out, stride, finish });
     }
 }
 
 struct PlusRowBias<'a> {
+    scale: f32,
     bias: &'a [f32],
 }
 
 impl Finish for PlusRowBias<'_> {
     #[inline(always)]
     fn value<L: Lanes>(&self, lanes: L, row: usize, _column: usize, sum: L::F) -> L::F {
-        lanes.fma(sum, lanes.splat(1.0), lanes.splat(self.bias[row]))
+        lanes.fma(sum, lanes.splat(self.scale), lanes.splat(self.bias[row]))
     }
 }
 

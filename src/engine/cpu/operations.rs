@@ -216,8 +216,9 @@ impl Prepared {
                 let inputs = inputs.matrix();
                 match &mut self.wide {
                     Some(wide) => {
-                        let (alone, out) = ((isa, Team::ALONE), (out, stride));
-                        wide.forward(alone, (layer, 1), inputs, samples, out, &mut Unwatched);
+                        let (given, out) = ((inputs, 1.0), (out, stride));
+                        let alone = (isa, Team::ALONE);
+                        wide.forward(alone, (layer, 1), given, samples, out, &mut Unwatched);
                     }
                     None => {
                         let (outputs, scale) = (0..layer.shape.outputs, 1.0);

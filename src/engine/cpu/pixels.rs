@@ -57,6 +57,16 @@ impl<'a> Operand for Pixels<'a> {
     }
 
     #[inline(always)]
+    fn along_all<'b, const N: usize, const M: usize>(
+        self,
+        row: usize,
+        depth: usize,
+        with: Runs<'b, Block>,
+    ) -> impl Iterator<Item = ([Self::Item; N], &'b [Block; M])> {
+        self.rows.along_all(row, depth, with)
+    }
+
+    #[inline(always)]
     fn down<'b, const N: usize, const M: usize>(
         self,
         columns: Range<usize>,
@@ -104,6 +114,16 @@ impl<'a> Operand for Floats<'a> {
         let sets: [_; N] = array::from_fn(|n| self.places.of_sample(row + n, depth));
         let items = move |at: usize| array::from_fn(|n| &rows.blocks[at * rows.stride + n]);
         with.picked(Picks::new(sets, depth)).map(move |(at, run)| (items(at), run))
+    }
+
+    #[inline(always)]
+    fn along_all<'b, const N: usize, const M: usize>(
+        self,
+        row: usize,
+        depth: usize,
+        with: Runs<'b, Block>,
+    ) -> impl Iterator<Item = ([Self::Item; N], &'b [Block; M])> {
+        self.matrix.along_all(row, depth, with)
     }
 
     #[inline(always)]

@@ -89,6 +89,14 @@ pub trait Operand: Copy + Send + Sync {
         with: Runs<'b, Block>,
     ) -> impl Iterator<Item = ([Self::Item; N], &'b [Block; M])>;
 
+    /// The same through all blocks of columns.
+    fn along_all<'b, const N: usize, const M: usize>(
+        self,
+        row: usize,
+        depth: usize,
+        with: Runs<'b, Block>,
+    ) -> impl Iterator<Item = ([Self::Item; N], &'b [Block; M])>;
+
     /// Strips of `N` blocks of columns, each through `depth` rows where it is not all zero; each round with its run
     /// of the other operand.
     fn down<'b, const N: usize, const M: usize>(
@@ -119,6 +127,16 @@ impl<'a> Operand for Matrix<'a> {
 
     #[inline(always)]
     fn along<'b, const N: usize, const M: usize>(
+        self,
+        row: usize,
+        depth: usize,
+        with: Runs<'b, Block>,
+    ) -> impl Iterator<Item = ([Self::Item; N], &'b [Block; M])> {
+        self.along_all(row, depth, with)
+    }
+
+    #[inline(always)]
+    fn along_all<'b, const N: usize, const M: usize>(
         self,
         row: usize,
         depth: usize,
@@ -431,10 +449,23 @@ impl<const M: usize, const N: usize, X: Operand, A, E> DotTile<'_, M, N, X, A, E
     /// The sums of one part of the lanes, for rows of `x` from `b` on.
     #[inline(always)]
     fn part<L: Lanes>(&self, lanes: L, b: usize, part: usize) -> [[L::Part; N]; M] {
+        let weights = self.w.skip_rows(self.o).runs();
+        if L::DOT_PASSES_OVER {
+            Self::sums(lanes, part, self.x.along(b, self.depth, weights))
+        } else {
+            Self::sums(lanes, part, self.x.along_all(b, self.depth, weights))
+        }
+    }
+
+    #[inline(always)]
+    fn sums<'b, L: Lanes>(
+        lanes: L,
+        part: usize,
+        rounds: impl Iterator<Item = ([X::Item; M], &'b [Block; N])>,
+    ) -> [[L::Part; N]; M] {
         let zero = lanes.zero_part();
         let mut sums = [[zero; N]; M];
-        let weights = self.w.skip_rows(self.o).runs();
-        for (x, w) in self.x.along::<M, N>(b, self.depth, weights) {
+        for (x, w) in rounds {
             let mut left = [zero; M];
             for m in 0..M {
                 left[m] = X::load_part(lanes, x[m], part);

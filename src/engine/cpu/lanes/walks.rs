@@ -176,6 +176,25 @@ impl<'a> ByteRows<'a> {
         })
     }
 
+    /// The first `depth` blocks of rows `row .. row + N`, side by side; each time with the run of that number.
+    ///
+    /// # Panics
+    /// If the rows have fewer blocks, or there are fewer runs.
+    #[inline(always)]
+    pub fn along_all<'b, T, const N: usize, const M: usize>(
+        self,
+        row: usize,
+        depth: usize,
+        with: Runs<'b, T>,
+    ) -> impl Iterator<Item = ([&'a [u8; LANES]; N], &'b [T; M])> {
+        assert!(depth <= self.width, "a row of pixels ends before its columns");
+        let rows: [_; N] = array::from_fn(|n| self.blocks[self.starts[row + n]..].as_ptr());
+        Walk::new(with, depth).enumerate().map(move |(at, run)| {
+            // SAFETY: `new` checked that the row lies in the blocks, and this is one of the first of its width.
+            (rows.map(|row| unsafe { &*row.add(at) }), run)
+        })
+    }
+
     /// Strips of `N` columns, each with its sets: blocks of those of the first `depth` rows that are in any
     /// of them, each time with the run of that number.
     ///
