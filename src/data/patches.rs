@@ -11,7 +11,7 @@ use super::large_pages::LargePages;
 pub const PATCH: usize = 16;
 const SIDE: usize = 4;
 
-/// Images in patches, made once of a data set: 10 ms and 47 MB for Fashion-MNIST.
+/// Images in patches, made once of a data set: 10 to 20 ms and 47 MB for Fashion-MNIST.
 pub struct Patches {
     size: [usize; 2],
     order: Vec<u32>,

@@ -89,14 +89,13 @@ impl Batch {
         let layers = architecture.hidden.iter().zip(architecture.shapes()).enumerate();
         let hidden = layers.map(|(index, (layer, shape))| {
             let zeros = vec![Block::ZERO; blocks(layer.units) * stride];
-            let is_wide = is_wide(capacity, shape);
             HiddenBatch {
                 layer: *layer,
                 values: zeros.clone(),
                 slopes: zeros.clone(),
                 delta: zeros,
                 delta_t: if index == 0 { Vec::new() } else { transposed(layer.units) },
-                wide: is_wide.then(|| WideBatch::new(shape, capacity)),
+                wide: is_wide(capacity, shape).then(|| WideBatch::new(shape, capacity)),
             }
         });
         let (inputs, classes) = (architecture.inputs, architecture.classes);

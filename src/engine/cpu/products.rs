@@ -82,12 +82,15 @@ pub trait Operand: Copy + Send + Sync {
 
     /// Rows `row .. row + N`, through `depth` blocks of columns that are not all zero; each round with its run of
     /// the other operand.
+    #[inline(always)]
     fn along<'b, const N: usize, const M: usize>(
         self,
         row: usize,
         depth: usize,
         with: Runs<'b, Block>,
-    ) -> impl Iterator<Item = ([Self::Item; N], &'b [Block; M])>;
+    ) -> impl Iterator<Item = ([Self::Item; N], &'b [Block; M])> {
+        self.along_all(row, depth, with)
+    }
 
     /// The same through all blocks of columns.
     fn along_all<'b, const N: usize, const M: usize>(
@@ -123,16 +126,6 @@ impl<'a> Operand for Matrix<'a> {
     #[inline(always)]
     fn load_part<L: Lanes>(lanes: L, item: &Block, part: usize) -> L::Part {
         lanes.load_part(item, part)
-    }
-
-    #[inline(always)]
-    fn along<'b, const N: usize, const M: usize>(
-        self,
-        row: usize,
-        depth: usize,
-        with: Runs<'b, Block>,
-    ) -> impl Iterator<Item = ([Self::Item; N], &'b [Block; M])> {
-        self.along_all(row, depth, with)
     }
 
     #[inline(always)]
