@@ -9,7 +9,9 @@ use super::products::{
     Ahead, DotEpilogue, FAR_WEIGHTS, Matrix, Operand, Outer, dot_product, for_each_index,
     outer_product, totals,
 };
+use super::sets::Members;
 use super::sgd::{Rule, Update};
+use super::sparse::{Sparse, Turned, sparse_outer_product, sparse_product};
 use super::strips::{Finish, Strips, Wide, outer_product_in_strips, wide_product};
 use crate::data::PatchedPart;
 use crate::model::Hidden;
@@ -200,6 +202,52 @@ impl Finish for PlusRowBias<'_> {
     }
 }
 
+/// `z = W x + b` of a large batch that has many zeros, from its inputs transposed.
+pub struct ForwardSparse<'a> {
+    pub layer: &'a Layer,
+    /// Which outputs, in blocks.
+    pub outputs: Range<usize>,
+    /// A row an input, and the inputs that are not zero, of each sample.
+    pub inputs: (Matrix<'a>, Members<'a>),
+    pub samples: usize,
+    /// Out: the blocks of a matrix of these outputs, a row a sample.
+    pub out: &'a mut [Block],
+    pub stride: usize,
+}
+
+impl Kernel for ForwardSparse<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let ForwardSparse { layer, outputs, inputs: (a, sets), samples, out, stride } = self;
+        let first = outputs.start * LANES;
+        let weights = layer.weights().skip_rows(first);
+        let sparse = Sparse {
+            a,
+            rows: samples,
+            sets,
+            b: Turned { matrix: weights, rows: layer.shape.outputs - first },
+            columns: 0..outputs.len(),
+            depth: layer.shape.inputs,
+        };
+        let finish = PlusColumnBias { bias: &layer.bias[outputs] };
+        sparse_product(lanes, &sparse, &mut Strips { out, stride, finish });
+    }
+}
+
+/// As [`PlusRowBias`], of outputs in lanes.
+struct PlusColumnBias<'a> {
+    bias: &'a [Block],
+}
+
+impl Finish for PlusColumnBias<'_> {
+    #[inline(always)]
+    fn value<L: Lanes>(&self, lanes: L, _row: usize, column: usize, sum: L::F) -> L::F {
+        lanes.fma(sum, lanes.splat(1.0), lanes.load(&self.bias[column]))
+    }
+}
+
 /// `z = scale * W x + b` of a batch, as the loss takes it: transposed.
 ///
 /// The sums of sixteen samples are put by before their lanes are added up, for then sixteen of an
@@ -336,8 +384,9 @@ pub struct InputGradient<'a> {
     pub weights: Matrix<'a>,
     pub outputs: usize,
     pub samples: usize,
-    /// The loss's gradient at the layer's output, a row an output.
-    pub delta_t: Matrix<'a>,
+    /// The loss's gradient at the layer's output, a row an output; and the outputs at which it is not zero, of each
+    /// sample, if that is worth asking.
+    pub delta: (Matrix<'a>, Option<Members<'a>>),
     /// The blocks of a matrix, a row a sample, a column an input of these.
     pub slopes: &'a [Block],
     /// Out, as `slopes`.
@@ -350,16 +399,16 @@ impl Kernel for InputGradient<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let InputGradient { weights, outputs, samples, delta_t, slopes, out, stride } = self;
-        let outer = Outer {
-            a: delta_t,
-            rows: samples,
-            b: weights,
-            columns: 0..weights.blocks.len() / weights.stride,
-            depth: outputs,
-        };
-        let finish = TimesSlope { slopes, stride };
-        outer_product_in_strips(lanes, &outer, &mut Strips { out, stride, finish });
+        let InputGradient { weights, outputs, samples, delta, slopes, out, stride } = self;
+        let columns = 0..weights.blocks.len() / weights.stride;
+        let mut to = Strips { out, stride, finish: TimesSlope { slopes, stride } };
+        let ((a, sets), rows, b, depth) = (delta, samples, weights, outputs);
+        match sets {
+            Some(sets) => {
+                sparse_product(lanes, &Sparse { a, rows, sets, b, columns, depth }, &mut to);
+            }
+            None => outer_product_in_strips(lanes, &Outer { a, rows, b, columns, depth }, &mut to),
+        }
     }
 }
 
@@ -401,6 +450,35 @@ impl<X: Operand, A: Ahead> Kernel for Learn<'_, X, A> {
         let rows_ahead = rows_ahead(blocks(shape.inputs) * stride, samples);
         let mut update = Update { rule, first, weight, velocity, stride, rows_ahead };
         outer_product(lanes, &outer, &mut ahead, &mut update);
+    }
+}
+
+/// The same where many deltas are zero.
+pub struct LearnSparse<'a> {
+    /// The weights from these inputs.
+    pub part: LayerPart<'a>,
+    /// All inputs of the layer.
+    pub inputs: Matrix<'a>,
+    pub samples: usize,
+    /// The loss's gradient at the layer's output, a row a sample; and the samples for which it is not zero, of each
+    /// output.
+    pub delta: (Matrix<'a>, Members<'a>),
+    pub rule: Rule,
+}
+
+impl Kernel for LearnSparse<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let LearnSparse { part, inputs, samples, delta: (a, sets), rule } = self;
+        let LayerPart { shape, stride, columns, weight, velocity } = part;
+        let first = columns.start;
+        // A row takes a quarter of the time that a tile of eight does.
+        let rows_ahead = (blocks(shape.inputs) * stride >= FAR_WEIGHTS).then_some(4);
+        let mut update = Update { rule, first, weight, velocity, stride, rows_ahead };
+        let (rows, b, depth) = (shape.outputs, inputs, samples);
+        sparse_outer_product(lanes, &Sparse { a, rows, sets, b, columns, depth }, &mut update);
     }
 }
 

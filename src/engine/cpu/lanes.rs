@@ -57,6 +57,8 @@ pub trait Lanes: Copy {
     const OUTER: (usize, usize);
     /// Samples and outputs of the tile of a dot product; of each sum one part is in registers.
     const DOT: (usize, usize);
+    /// Columns of the tile of two rows that a sparse product holds in registers.
+    const SPARSE: usize;
     /// Whether a dot product passes over what is dark. Where sums are in parts, each
     /// looks for the next round by itself: with AVX2 an MLP's first layer took a fifth longer so (40 samples, 512 units).
     const DOT_PASSES_OVER: bool = Self::PARTS == 1;
@@ -66,6 +68,8 @@ pub trait Lanes: Copy {
     fn store(self, value: Self::F, to: &mut Block);
     /// Sixteen bytes as floats 0 to 255.
     fn load_u8(self, from: &[u8; LANES]) -> Self::F;
+    /// Which lanes are not zero, the first in the lowest bit; what is no number is not.
+    fn not_zero(self, value: Self::F) -> u16;
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a * b + c`, rounded once.
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
@@ -265,6 +269,7 @@ impl Lanes for Portable {
     const PARTS: usize = 4;
     // Where there are 32 registers; elsewhere this is the last resort, and is compiled faster.
     const OUTER: (usize, usize) = if cfg!(target_arch = "aarch64") { (6, 1) } else { (2, 1) };
+    const SPARSE: usize = if cfg!(target_arch = "aarch64") { 3 } else { 1 };
     const DOT: (usize, usize) = if cfg!(target_arch = "aarch64") { (2, 8) } else { (2, 1) };
 
     #[inline(always)]
@@ -282,6 +287,10 @@ impl Lanes for Portable {
     #[inline(always)]
     fn load_u8(self, from: &[u8; LANES]) -> Self::F {
         from.map(f32::from)
+    }
+    #[inline(always)]
+    fn not_zero(self, value: Self::F) -> u16 {
+        (0..LANES).fold(0, |found, lane| found | u16::from(value[lane] != 0.0) << lane)
     }
     #[inline(always)]
     fn mul(self, a: Self::F, b: Self::F) -> Self::F {

@@ -145,7 +145,7 @@ impl Prepared {
             Operation::Forward => {
                 self.inputs.fill(samples, inputs, drawn(seed, 2, inputs));
                 let shape = Shape { inputs, outputs };
-                self.wide = is_wide(samples, shape).then(|| WideBatch::new(shape, samples));
+                self.wide = is_wide(samples, shape, false).then(|| WideBatch::new(shape, samples));
             }
             Operation::WeightGradient => {
                 self.inputs.fill(samples, inputs, drawn(seed, 2, inputs));
@@ -233,10 +233,10 @@ impl Prepared {
             }
             Operation::InputGradient => {
                 let (weights, outputs) = (layer.weights(), layer.shape.outputs);
-                let delta_t = outputs_t.matrix();
+                let delta = (outputs_t.matrix(), None);
                 let (slopes, stride) = (&self.slopes[..], result.stride);
                 let out = &mut result.blocks;
-                isa.run(InputGradient { weights, outputs, samples, delta_t, slopes, out, stride });
+                isa.run(InputGradient { weights, outputs, samples, delta, slopes, out, stride });
             }
             Operation::Gather => {
                 let (stride, out) = (result.stride, &mut result.blocks[..]);

@@ -52,7 +52,7 @@ impl<'a> Operand for Pixels<'a> {
         depth: usize,
         with: Runs<'b, Block>,
     ) -> impl Iterator<Item = ([Self::Item; N], &'b [Block; M])> {
-        let sets: [_; N] = array::from_fn(|n| self.places.of_sample(row + n, depth));
+        let sets: [_; N] = array::from_fn(|n| self.places.of_sample(row + n));
         self.rows.along(row, Picks::new(sets, depth), with)
     }
 
@@ -111,7 +111,7 @@ impl<'a> Operand for Floats<'a> {
         with: Runs<'b, Block>,
     ) -> impl Iterator<Item = ([Self::Item; N], &'b [Block; M])> {
         let rows = self.matrix.skip_rows(row);
-        let sets: [_; N] = array::from_fn(|n| self.places.of_sample(row + n, depth));
+        let sets: [_; N] = array::from_fn(|n| self.places.of_sample(row + n));
         let items = move |at: usize| array::from_fn(|n| &rows.blocks[at * rows.stride + n]);
         with.picked(Picks::new(sets, depth)).map(move |(at, run)| (items(at), run))
     }

@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use super::lanes::{ByteRows, Isa, Kernel, LANES, Lanes, blocks};
 use super::pixels::Pixels;
+use super::sets::{Members, Sets};
 use crate::data::PatchedPart;
-use crate::data::patches::{PATCH, words};
+use crate::data::patches::PATCH;
 
 // A patch fills a vector.
 const _: () = assert!(PATCH == LANES);
@@ -16,40 +17,28 @@ const _: () = assert!(PATCH == LANES);
 pub struct Places {
     /// Patches of the data set before each sample's.
     starts: Vec<usize>,
-    /// Sets of patches, one a sample.
-    of_samples: Vec<u64>,
-    /// Sets of samples, one a patch.
-    of_patches: Vec<u64>,
+    /// Of patches, one a sample; and of samples, one a patch.
+    sets: Sets,
 }
 
 impl Places {
     /// Room for batches of up to `capacity` samples.
     pub fn new(inputs: usize, capacity: usize) -> Self {
-        let patches = blocks(inputs);
-        Places {
-            starts: Vec::with_capacity(capacity),
-            of_samples: Vec::with_capacity(capacity * words(patches)),
-            of_patches: vec![0; patches * words(capacity)],
-        }
+        Places { starts: Vec::with_capacity(capacity), sets: Sets::new(capacity, blocks(inputs)) }
     }
 
     /// Finds some samples: what a product needs that goes along them.
     pub fn find(&mut self, part: PatchedPart<'_>, samples: &[u32]) {
         let patches = blocks(part.order.len());
         self.starts.clear();
-        self.of_samples.clear();
-        for &sample in samples {
-            self.starts.push(sample as usize * patches);
-            self.of_samples.extend_from_slice(part.lit(sample as usize));
-        }
+        self.starts.extend(samples.iter().map(|&sample| sample as usize * patches));
+        self.sets.set_rows(samples.iter().map(|&sample| part.lit(sample as usize)));
     }
 
     /// Finds some samples both ways round: what a product needs that goes down the batch.
     pub fn find_both_ways(&mut self, isa: Isa, part: PatchedPart<'_>, samples: &[u32]) {
         self.find(part, samples);
-        let (patches, height) = (blocks(part.order.len()), words(samples.len()));
-        let columns = &mut self.of_patches[..patches * height];
-        isa.run(Transpose { rows: &self.of_samples, width: words(patches), columns, height });
+        self.sets.turn_over(isa, blocks(part.order.len()));
     }
 
     /// The pixels of the samples that were found, of an image of whole patches.
@@ -59,10 +48,10 @@ impl Places {
         Pixels::new(rows, self)
     }
 
-    /// The set of a sample's lit columns, of so many.
+    /// The set of a sample's lit columns.
     #[inline(always)]
-    pub fn of_sample(&self, sample: usize, columns: usize) -> &[u64] {
-        &self.of_samples[sample * words(columns)..][..words(columns)]
+    pub fn of_sample(&self, sample: usize) -> &[u64] {
+        self.sets.of_rows().set(sample)
     }
 
     /// Sets of the samples in which columns are lit, `N` columns after the other.
@@ -71,15 +60,15 @@ impl Places {
         &self,
         columns: Range<usize>,
     ) -> impl Iterator<Item = [&[u64]; N]> {
-        let height = words(self.starts.len());
-        let sets = &self.of_patches[columns.start * height..columns.end * height];
+        let Members { words, width: height } = self.sets.of_columns();
+        let sets = &words[columns.start * height..columns.end * height];
         sets.chunks_exact(N * height)
             .map(move |sets| array::from_fn(|n| &sets[n * height..][..height]))
     }
 
     /// How many pixels are in lit patches.
     pub fn lit(&self) -> usize {
-        LANES * self.of_samples.iter().map(|word| word.count_ones() as usize).sum::<usize>()
+        LANES * self.sets.count()
     }
 }
 
@@ -148,95 +137,11 @@ fn part<const RUN: usize>(keys: &mut [u64; LANES]) {
     }
 }
 
-/// Turns sets of columns, one a row, into sets of rows, one a column.
-///
-/// Sixteen rows at a time, and 64 columns of them: four squares of sixteen bits side by side, of which halves are swapped,
-/// then quarters, and so on (Warren, "Hacker's Delight", 7-3).
-struct Transpose<'a> {
-    rows: &'a [u64],
-    /// Words of a row.
-    width: usize,
-    columns: &'a mut [u64],
-    /// Words of a column.
-    height: usize,
-}
-
-/// Rows and columns of a square.
-const SIDE: usize = 16;
-
-impl Kernel for Transpose<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lanes>(self, _lanes: L) {
-        let Transpose { rows, width, columns, height } = self;
-        columns.fill(0);
-        for (index, rows) in rows.chunks(SIDE * width).enumerate() {
-            let (word, shift) = (index * SIDE / 64, index * SIDE % 64);
-            for (at, columns) in columns.chunks_mut(64 * height).enumerate() {
-                let mut squares = [0; SIDE];
-                for (square, row) in squares.iter_mut().zip(rows.chunks_exact(width)) {
-                    *square = row[at];
-                }
-                swap::<8>(&mut squares, 0x00ff_00ff_00ff_00ff);
-                swap::<4>(&mut squares, 0x0f0f_0f0f_0f0f_0f0f);
-                swap::<2>(&mut squares, 0x3333_3333_3333_3333);
-                swap::<1>(&mut squares, 0x5555_5555_5555_5555);
-                for (four, columns) in columns.chunks_mut(SIDE * height).enumerate() {
-                    for (square, column) in squares.iter().zip(columns.chunks_exact_mut(height)) {
-                        column[word] |= (square >> (SIDE * four) & 0xffff) << shift;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Swaps the upper right and the lower left quarter of each square of twice `HALF`; `left` has the bits of its left
-/// half.
-#[inline(always)]
-fn swap<const HALF: usize>(squares: &mut [u64; SIDE], left: u64) {
-    for rows in squares.chunks_exact_mut(2 * HALF) {
-        let (upper, lower) = rows.split_at_mut(HALF);
-        for (upper, lower) in upper.iter_mut().zip(lower) {
-            let swapped = (*upper >> HALF ^ *lower) & left;
-            *lower ^= swapped;
-            *upper ^= swapped << HALF;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::lanes::Picks;
     use super::*;
     use crate::data::patches::Patches;
     use crate::random::{Purpose, Stream};
-
-    #[test]
-    fn sets_are_turned_over_whatever_their_number_and_size() {
-        let words_of = Stream::new(5, Purpose::Init(0), 0);
-        for (members, patches) in [(1, 1), (16, 49), (17, 64), (100, 65), (64, 200), (3, 128)] {
-            let (width, height) = (words(patches), words(members));
-            let lit = |row: usize, column: usize| {
-                words_of.word((row * 256 + column) as u64) < u32::MAX / 3
-            };
-            let mut rows = vec![0; members * width];
-            for (row, column) in (0..members).flat_map(|r| (0..patches).map(move |c| (r, c))) {
-                rows[row * width + column / 64] |= u64::from(lit(row, column)) << (column % 64);
-            }
-            for isa in Isa::available() {
-                let mut columns = vec![u64::MAX; patches * height];
-                isa.run(Transpose { rows: &rows, width, columns: &mut columns, height });
-                for (column, set) in columns.chunks(height).enumerate() {
-                    let found: Vec<usize> = Picks::new([set], 64 * height).collect();
-                    let expected: Vec<usize> =
-                        (0..members).filter(|&row| lit(row, column)).collect();
-                    assert_eq!(found, expected, "{members} x {patches}, patch {column}");
-                }
-            }
-        }
-    }
 
     #[test]
     fn of_each_sixteen_samples_those_with_like_sets_come_together_and_none_is_lost() {

@@ -170,7 +170,7 @@ const fn lines_of_tile((samples, columns): (usize, usize), part: usize, whole: u
 }
 
 /// Repeats an expression for `$i` from 0 to `$count`, each time with a constant, where the count is known
-/// to be 3, 4, 10 or 16 at most.
+/// to be 3, 4, 6, 10 or 16 at most.
 ///
 /// A loop with a large body is not unrolled, and one index that is not a constant keeps the whole
 /// array in memory instead of registers. The conditions are `const`, so that rustc hands LLVM only the
@@ -178,6 +178,9 @@ const fn lines_of_tile((samples, columns): (usize, usize), part: usize, whole: u
 macro_rules! for_each_index {
     ($i:ident < $count:path, 3, $body:expr) => { for_each_index!(@ $i, $count, $body, 0 1 2) };
     ($i:ident < $count:path, 4, $body:expr) => { for_each_index!(@ $i, $count, $body, 0 1 2 3) };
+    ($i:ident < $count:path, 6, $body:expr) => {
+        for_each_index!(@ $i, $count, $body, 0 1 2 3 4 5)
+    };
     ($i:ident < $count:path, 10, $body:expr) => {
         for_each_index!(@ $i, $count, $body, 0 1 2 3 4 5 6 7 8 9)
     };

@@ -75,7 +75,7 @@ impl OuterEpilogue for Update<'_> {
         gradients: [[L::F; N]; M],
     ) {
         let rule = self.rule;
-        for_each_index!(n < N, 3, {
+        for_each_index!(n < N, 6, {
             let first = (column - self.first + n) * self.stride + row;
             let weight = &mut self.weight[first..][..M];
             if rule.momentum > 0.0 {

@@ -31,6 +31,7 @@ impl Lanes for Avx512 {
     const PARTS: usize = 1;
     const OUTER: (usize, usize) = (8, 3);
     const DOT: (usize, usize) = (2, 8);
+    const SPARSE: usize = 5;
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m512 {
@@ -50,6 +51,10 @@ impl Lanes for Avx512 {
             let bytes = _mm_loadu_si128(from.as_ptr().cast());
             _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
         }
+    }
+    #[inline(always)]
+    fn not_zero(self, value: __m512) -> u16 {
+        unsafe { _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(value, _mm512_setzero_ps()) }
     }
     #[inline(always)]
     fn mul(self, a: __m512, b: __m512) -> __m512 {
@@ -242,6 +247,7 @@ impl Lanes for Avx2 {
     const PARTS: usize = 2;
     const OUTER: (usize, usize) = (6, 1);
     const DOT: (usize, usize) = (2, 6);
+    const SPARSE: usize = 3;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F {
@@ -262,6 +268,14 @@ impl Lanes for Avx2 {
     #[inline(always)]
     fn load_u8(self, from: &[u8; LANES]) -> Self::F {
         [self.load_u8_part(from, 0), self.load_u8_part(from, 1)]
+    }
+    #[inline(always)]
+    fn not_zero(self, value: Self::F) -> u16 {
+        let found = value.map(|part| unsafe {
+            let found = _mm256_cmp_ps::<_CMP_NEQ_UQ>(part, _mm256_setzero_ps());
+            _mm256_movemask_ps(found) as u16
+        });
+        found[0] | found[1] << 8
     }
     #[inline(always)]
     fn mul(self, a: Self::F, b: Self::F) -> Self::F {

@@ -1,0 +1,421 @@
+//! Products whose left operand has many zeros, which are passed over one by one.
+//!
+//! After relu half of a layer's values are zero, and so is half of what comes back to them; but which ones is another
+//! question for each sample, so that a tile of many rows would have little to pass over. Tiles here are of one row, or
+//! of two that go by what either has: 61 % of a first layer's values and 52 % of a sixth's, whose units are on or off for
+//! most samples alike.
+//!
+//! Such a tile reads nearly as much as it multiplies. So the right operand is taken in strips of 64 rows, copied to
+//! where they stay in the first-level cache while all rows of the left one pass by; of a row's set a strip is a single
+//! word. It changes no bit: the sums go on in the same order, and what is passed over would have added zero.
+
+use std::ops::Range;
+
+use super::dense::transpose_part;
+use super::lanes::{Block, FAR, Kernel, LANES, Lanes, blocks, prefetch_beyond};
+use super::products::{Matrix, OuterEpilogue, call_tile, cut};
+use super::sets::{Members, WORD};
+use super::strips::{Finish, Strips};
+
+/// `c[m][n] = sum_k a[k][m] * b[k][n]` over those `k` that are in the set of `m`: `rows` values of `m`, `columns`
+/// blocks of `n`, `depth` values of `k`.
+pub struct Sparse<'a, B> {
+    /// Its rows are `k`, its columns `m`.
+    pub a: Matrix<'a>,
+    pub rows: usize,
+    /// Of `k`, one a row.
+    pub sets: Members<'a>,
+    pub b: B,
+    pub columns: Range<usize>,
+    pub depth: usize,
+}
+
+/// Some columns of 64 rows of the right operand, one after the other.
+type Strip = [[Block; WORD]];
+
+/// The most columns of a strip: 20 KiB, which leaves a first-level cache of 32 some room for what passes by (with six
+/// of them products took 5 % longer, with four an update did).
+const WIDEST: usize = 5;
+
+/// What strips are copied from.
+pub trait Pack: Copy {
+    /// Copies some rows of the columns from `column` on.
+    fn pack<L: Lanes>(self, lanes: L, column: usize, rows: Range<usize>, strip: &mut Strip);
+
+    /// Asks for some of the lines of a strip of `N` columns from `column` on, its rows from `row` on.
+    fn ask<const N: usize>(self, column: usize, row: usize, lines: Range<usize>);
+}
+
+impl Pack for Matrix<'_> {
+    #[inline(always)]
+    fn pack<L: Lanes>(self, lanes: L, column: usize, rows: Range<usize>, strip: &mut Strip) {
+        for (n, to) in strip.iter_mut().enumerate() {
+            let from = &self.column(column + n, rows.end)[rows.start..];
+            for (from, to) in from.iter().zip(to) {
+                lanes.store(lanes.load(from), to);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn ask<const N: usize>(self, column: usize, row: usize, lines: Range<usize>) {
+        let Some(first) = self.blocks.first() else { return };
+        for line in lines {
+            let (n, k) = (line / WORD, line % WORD);
+            prefetch_beyond::<FAR>(first, (column + n) * self.stride + row + k);
+        }
+    }
+}
+
+/// A matrix whose columns are taken for rows: weights, of which a layer's inputs are the rows then.
+#[derive(Clone, Copy)]
+pub struct Turned<'a> {
+    pub matrix: Matrix<'a>,
+    /// Rows of the matrix.
+    pub rows: usize,
+}
+
+impl Pack for Turned<'_> {
+    #[inline(always)]
+    fn pack<L: Lanes>(self, lanes: L, column: usize, rows: Range<usize>, strip: &mut Strip) {
+        for (index, block) in (rows.start / LANES..blocks(rows.end)).enumerate() {
+            let from = &self.matrix.column(block, self.rows)[column * LANES..];
+            for (from, to) in from.chunks(LANES).zip(strip.iter_mut()) {
+                let to = &mut to[index * LANES..][..LANES];
+                if let (Some(from), Some(to)) = (from.first_chunk(), to.first_chunk_mut()) {
+                    lanes.transpose(from, to);
+                } else {
+                    transpose_part(lanes, from, to);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn ask<const N: usize>(self, column: usize, row: usize, lines: Range<usize>) {
+        let Some(first) = self.matrix.blocks.first() else { return };
+        for line in lines {
+            let block = row / LANES + line / (N * LANES);
+            let output = column * LANES + line % (N * LANES);
+            prefetch_beyond::<FAR>(first, block * self.matrix.stride + output);
+        }
+    }
+}
+
+/// Cuts `0..depth` into the rows of strips.
+#[inline(always)]
+fn strips(depth: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..depth).step_by(WORD).map(move |first| first..depth.min(first + WORD))
+}
+
+/// A sparse product into a matrix, two rows at a time.
+#[inline(always)]
+pub fn sparse_product<L: Lanes, B: Pack, E: Finish>(
+    lanes: L,
+    sparse: &Sparse<'_, B>,
+    to: &mut Strips<'_, E>,
+) {
+    let strip = &mut [[Block::ZERO; WORD]; WIDEST];
+    for (column, n) in cut(sparse.columns.len(), L::SPARSE) {
+        let (column, strip) = (sparse.columns.start + column, &mut strip[..n]);
+        for depth in strips(sparse.depth) {
+            sparse.b.pack(lanes, column, depth.clone(), strip);
+            let even = sparse.rows & !1;
+            for (m, rows) in [(2, 0..even), (1, even..sparse.rows)] {
+                let (strip, depth, to) = (&*strip, depth.clone(), &mut *to);
+                call_tile!(lanes, (m, n), PairTile::fits::<L>,
+                    PairTile (_ _) { sparse, rows, strip, column, depth, to },
+                    1: 1 2 3 4 5; 2: 1 2 3 4 5;
+                );
+            }
+        }
+    }
+}
+
+/// Some rows by a strip of `N` columns, `M` rows at a time.
+struct PairTile<'a, const M: usize, const N: usize, S, T> {
+    sparse: S,
+    rows: Range<usize>,
+    strip: &'a Strip,
+    column: usize,
+    /// The strip's rows.
+    depth: Range<usize>,
+    to: T,
+}
+
+impl PairTile<'_, 0, 0, (), ()> {
+    #[inline(always)]
+    const fn fits<L: Lanes>(m: usize, n: usize) -> bool {
+        m <= 2 && n <= L::SPARSE
+    }
+}
+
+impl<const M: usize, const N: usize, B: Pack, E: Finish> Kernel
+    for PairTile<'_, M, N, &Sparse<'_, B>, &mut Strips<'_, E>>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let PairTile { sparse, rows, strip, column, depth, to } = self;
+        let Some(strip) = strip.first_chunk::<N>() else { return };
+        let last = depth.end == sparse.depth;
+        let (next_column, next_row) = if last { (column + N, 0) } else { (column, depth.end) };
+        for row in rows.step_by(M) {
+            // The next strip, of which each tile asks for its share.
+            let share = |row: usize| row * N * WORD / sparse.rows;
+            sparse.b.ask::<N>(next_column, next_row, share(row)..share(row + M));
+            let mut sums = to.resume::<L, M, N>(lanes, (row, column), depth.start > 0);
+            let left = &sparse.a.column(row / LANES, depth.end)[depth.start..];
+            let mut set = 0;
+            for m in 0..M {
+                set |= sparse.sets.set(row + m)[depth.start / WORD];
+            }
+            for k in bits(set) {
+                let Some(left) = left.get(k).and_then(|k| k.0[row % LANES..].first_chunk::<M>())
+                else {
+                    break;
+                };
+                for n in 0..N {
+                    let right = lanes.load(&strip[n][k]);
+                    for m in 0..M {
+                        sums[m][n] = lanes.fma(lanes.splat(left[m]), right, sums[m][n]);
+                    }
+                }
+            }
+            to.keep(lanes, (row, column), last, sums);
+        }
+    }
+}
+
+/// The bits of a word, in ascending order.
+#[inline(always)]
+fn bits(mut word: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        // The remainder is none, but tells the compiler that a strip has such a row.
+        let bit = word.trailing_zeros() as usize % WORD;
+        (word != 0).then(|| {
+            word &= word - 1;
+            bit
+        })
+    })
+}
+
+/// A sparse product that is handed to an epilogue, row by row.
+#[inline(always)]
+pub fn sparse_outer_product<L: Lanes, B: Pack, E: OuterEpilogue>(
+    lanes: L,
+    sparse: &Sparse<'_, B>,
+    epilogue: &mut E,
+) {
+    let strip = &mut [[Block::ZERO; WORD]; WIDEST];
+    let waiting = &mut [Block::ZERO; WAITING * WIDEST];
+    // Where there is a single strip no sums wait for the next.
+    let most = if sparse.depth <= WORD { sparse.rows } else { WAITING };
+    for (column, n) in cut(sparse.columns.len(), WIDEST) {
+        let (column, strip) = (sparse.columns.start + column, &mut strip[..n]);
+        for first in (0..sparse.rows).step_by(most) {
+            for depth in strips(sparse.depth) {
+                sparse.b.pack(lanes, column, depth.clone(), strip);
+                let rows = first..sparse.rows.min(first + most);
+                let (strip, waiting, epilogue) = (&*strip, &mut waiting[..], &mut *epilogue);
+                call_tile!(lanes, (1, n), RowTile::fits,
+                    RowTile (_ _) { sparse, rows, strip, column, depth, waiting, epilogue },
+                    1: 1 2 3 4 5;
+                );
+            }
+        }
+    }
+}
+
+/// Rows whose sums wait while strip after strip is added: 40 KiB of them.
+const WAITING: usize = 128;
+
+/// Some rows by a strip of `N` columns, one (`M`) at a time.
+struct RowTile<'a, const M: usize, const N: usize, S, E> {
+    sparse: S,
+    rows: Range<usize>,
+    strip: &'a Strip,
+    column: usize,
+    /// The strip's rows.
+    depth: Range<usize>,
+    waiting: &'a mut [Block],
+    epilogue: E,
+}
+
+impl RowTile<'_, 0, 0, (), ()> {
+    #[inline(always)]
+    const fn fits(m: usize, n: usize) -> bool {
+        m == 1 && n <= WIDEST
+    }
+}
+
+impl<const M: usize, const N: usize, B: Pack, E: OuterEpilogue> Kernel
+    for RowTile<'_, M, N, &Sparse<'_, B>, &mut E>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let RowTile { sparse, rows, strip, column, depth, waiting, epilogue } = self;
+        let Some(strip) = strip.first_chunk::<N>() else { return };
+        let (begun, last) = (depth.start > 0, depth.end == sparse.depth);
+        let mut waiting = waiting.as_chunks_mut::<N>().0.iter_mut();
+        for row in rows {
+            let wait = if begun || !last { waiting.next() } else { None };
+            let mut sums = [lanes.splat(0.0); N];
+            if begun && let Some(wait) = &wait {
+                for n in 0..N {
+                    sums[n] = lanes.load(&wait[n]);
+                }
+            }
+            if last {
+                epilogue.begin::<1, N>(row, column);
+            }
+            let left = &sparse.a.column(row / LANES, depth.end)[depth.start..];
+            for k in bits(sparse.sets.set(row)[depth.start / WORD]) {
+                let Some(left) = left.get(k) else { break };
+                let left = lanes.splat(left.0[row % LANES]);
+                for n in 0..N {
+                    sums[n] = lanes.fma(left, lanes.load(&strip[n][k]), sums[n]);
+                }
+            }
+            if last {
+                epilogue.finish::<L, 1, N>(lanes, row, column, [sums]);
+            } else if let Some(wait) = wait {
+                for n in 0..N {
+                    lanes.store(sums[n], &mut wait[n]);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dense::{
+        ForwardSparse, ForwardWide, InputGradient, Learn, LearnSparse, NextBatch, Transpose,
+    };
+    use super::super::lanes::Isa;
+    use super::super::network::{Layer, Network, stride_of};
+    use super::super::sets::Sets;
+    use super::super::sgd::Rule;
+    use super::*;
+    use crate::model::{Architecture, Init, Parameters};
+    use crate::random::{Purpose, Stream, symmetric_f32};
+
+    /// The blocks of a matrix, of whose values so many of eight are not zero.
+    fn drawn(which: u16, [rows, columns]: [usize; 2], stride: usize, of_eight: u32) -> Vec<Block> {
+        let stream = Stream::new(3, Purpose::Init(which), 0);
+        let mut matrix = vec![Block::ZERO; blocks(columns) * stride];
+        for (row, column) in (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c))) {
+            let word = stream.word((row * columns + column) as u64);
+            let value = if word % 8 < of_eight { symmetric_f32(word, 1.0) } else { 0.0 };
+            matrix[column / LANES * stride + row].0[column % LANES] = value;
+        }
+        matrix
+    }
+
+    fn transposed(isa: Isa, from: Matrix<'_>, [rows, columns]: [usize; 2]) -> (Vec<Block>, usize) {
+        let stride = columns.next_multiple_of(LANES) + 1;
+        let mut to = vec![Block::ZERO; blocks(rows) * stride];
+        isa.run(Transpose { from, rows, columns, to: &mut to, stride });
+        (to, stride)
+    }
+
+    /// A layer of drawn weights and velocities.
+    fn layer([inputs, outputs]: [usize; 2]) -> Layer {
+        let architecture = Architecture { inputs, hidden: Vec::new(), classes: outputs };
+        let initial = Parameters::initial(&architecture, Init::Default, 1, 2);
+        let mut layer = Network::new(&initial, &[], true).layers.remove(0);
+        layer.weight_velocity.clone_from(&layer.weight);
+        layer
+    }
+
+    #[test]
+    fn passing_over_zeros_changes_no_bit() {
+        for (samples, inputs, outputs, of_eight) in [
+            (1, 1, 2, 8),
+            (2, 16, 16, 4),
+            (33, 65, 70, 4),
+            (64, 64, 64, 0),
+            (65, 81, 128, 3),
+            (131, 113, 257, 2),
+            (200, 300, 83, 5),
+        ] {
+            for isa in Isa::available() {
+                let case = format!("{samples} x {inputs} x {outputs}, {}", isa.name());
+                let stride = stride_of(samples);
+                let matrix = |blocks| Matrix { blocks, stride };
+                let x = drawn(0, [samples, inputs], stride, of_eight);
+                let delta = drawn(1, [samples, outputs], stride, of_eight);
+                let (x, delta) = (matrix(&x[..]), matrix(&delta[..]));
+                let mut active = [Sets::new(samples, inputs), Sets::new(samples, outputs)];
+                active[0].find(isa, [x], [samples, inputs]);
+                active[1].find(isa, [delta], [samples, outputs]);
+                let mut layer = layer([inputs, outputs]);
+
+                let (x_t, x_stride) = transposed(isa, x, [samples, inputs]);
+                let x_t = Matrix { blocks: &x_t, stride: x_stride };
+                let mut sparse = vec![Block::ZERO; blocks(outputs) * stride];
+                let given = (x_t, active[0].of_rows());
+                let (out, all) = (&mut sparse[..], 0..blocks(outputs));
+                let layer_ = &layer;
+                isa.run(ForwardSparse {
+                    layer: layer_,
+                    outputs: all,
+                    inputs: given,
+                    samples,
+                    out,
+                    stride,
+                });
+                let z_stride = outputs.next_multiple_of(LANES) + 1;
+                let mut z_t = vec![Block::ZERO; blocks(samples) * z_stride];
+                isa.run(ForwardWide {
+                    layer: &layer,
+                    outputs: 0..outputs,
+                    inputs: x_t,
+                    scale: 1.0,
+                    samples,
+                    out: &mut z_t,
+                    stride: z_stride,
+                });
+                let mut wide = vec![Block::ZERO; blocks(outputs) * stride];
+                let (from, to) = (Matrix { blocks: &z_t, stride: z_stride }, &mut wide[..]);
+                isa.run(Transpose { from, rows: outputs, columns: samples, to, stride });
+                assert!(sparse == wide, "forward, {case}");
+
+                let (delta_t, delta_stride) = transposed(isa, delta, [samples, outputs]);
+                let delta_t = Matrix { blocks: &delta_t, stride: delta_stride };
+                let slopes = drawn(2, [samples, inputs], stride, 6);
+                let gradient = |sets| {
+                    let mut out = vec![Block::ZERO; blocks(inputs) * stride];
+                    isa.run(InputGradient {
+                        weights: layer.weights(),
+                        outputs,
+                        samples,
+                        delta: (delta_t, sets),
+                        slopes: &slopes,
+                        out: &mut out,
+                        stride,
+                    });
+                    out
+                };
+                assert!(gradient(Some(active[1].of_rows())) == gradient(None), "inputs, {case}");
+
+                let rule =
+                    Rule { learning_rate: 0.1, momentum: 0.5, nesterov: false, weight_decay: 0.1 };
+                let before = (layer.weight.clone(), layer.weight_velocity.clone());
+                let part = layer.whole();
+                let ahead = &mut NextBatch::nothing();
+                isa.run(Learn { part, inputs: x, samples, delta, rule, ahead });
+                let dense = (layer.weight.clone(), layer.weight_velocity.clone());
+                (layer.weight, layer.weight_velocity) = before;
+                let part = layer.whole();
+                let delta = (delta, active[1].of_columns());
+                isa.run(LearnSparse { part, inputs: x, samples, delta, rule });
+                assert!((layer.weight, layer.weight_velocity) == dense, "weights, {case}");
+            }
+        }
+    }
+}
