@@ -31,6 +31,8 @@ pub struct Batch {
     inputs: usize,
     /// The blocks of a matrix; empty where pixels are read where they lie.
     pixels: Vec<Block>,
+    /// Which of them are not zero, of a batch that may be sparse.
+    lit: Sets,
     /// Where they are.
     places: Places,
     hidden: Vec<HiddenBatch>,
@@ -112,6 +114,7 @@ impl Batch {
             stride,
             inputs,
             pixels: Vec::new(),
+            lit: Sets::new(capacity, inputs),
             places: Places::new(inputs, capacity),
             hidden: hidden.collect(),
             output: OutputBatch {
@@ -236,6 +239,10 @@ impl Batch {
     fn gather(&mut self, part: PatchedPart<'_>, samples: &[u32], probe: &mut impl Probe) {
         let (inputs, stride, out) = (self.inputs, self.stride, &mut self.pixels[..]);
         self.isa.run(Gather { pixels: part.pixels, inputs, batch: samples, out, stride });
+        if samples.len() >= SPARSE_FROM {
+            let matrix = Matrix { blocks: &self.pixels, stride };
+            self.lit.find(self.isa, [matrix], [samples.len(), inputs]);
+        }
         // Bytes are read, floats written.
         probe.lap(Operation::Gather, 0, || Work::moving(5 * samples.len() * inputs));
     }
@@ -253,7 +260,7 @@ impl Batch {
         // Taken out for as long as the logits are computed from the last of them.
         let mut layers = std::mem::take(&mut self.hidden);
         let (mut inputs, mut scale) = (pixels.matrix, PIXEL);
-        let mut active: Option<&Sets> = None;
+        let mut active: Option<&Sets> = Some(&self.lit);
         for (index, (hidden, layer)) in layers.iter_mut().zip(&network.layers).enumerate() {
             let out = &mut hidden.values[..];
             let number = index + 1;
@@ -261,7 +268,7 @@ impl Batch {
             match (&mut hidden.wide, sets) {
                 (Some(wide), Some(sets)) => {
                     let (layer, out) = ((layer, number), (out, stride));
-                    let inputs = (inputs, sets);
+                    let inputs = (inputs, scale, sets);
                     wide.forward_sparse((isa, team), layer, inputs, samples, out, probe);
                 }
                 (Some(wide), None) => {
@@ -508,7 +515,7 @@ impl WideBatch {
         &mut self,
         (isa, team): (Isa, Team),
         (layer, number): (&Layer, usize),
-        (inputs, sets): (Matrix<'_>, &Sets),
+        (inputs, scale, sets): (Matrix<'_>, f32, &Sets),
         samples: usize,
         (out, stride): (&mut [Block], usize),
         probe: &mut impl Probe,
@@ -522,7 +529,7 @@ impl WideBatch {
         team.each(out.chunks_mut(width * stride).enumerate(), |(index, out)| {
             let first = index * width;
             let outputs = first..blocks(outputs).min(first + width);
-            isa.run(ForwardSparse { layer, outputs, inputs: given, samples, out, stride });
+            isa.run(ForwardSparse { layer, outputs, inputs: given, scale, samples, out, stride });
         });
         let bytes = 4 * (samples * columns + outputs * (columns + samples));
         let work = || Work::product([sets.count(), outputs, 1], bytes);

@@ -202,13 +202,15 @@ impl Finish for PlusRowBias<'_> {
     }
 }
 
-/// `z = W x + b` of a large batch that has many zeros, from its inputs transposed.
+/// `z = scale * W x + b` of a large batch that has many zeros, from its inputs transposed.
 pub struct ForwardSparse<'a> {
     pub layer: &'a Layer,
     /// Which outputs, in blocks.
     pub outputs: Range<usize>,
     /// A row an input, and the inputs that are not zero, of each sample.
     pub inputs: (Matrix<'a>, Members<'a>),
+    /// [`PIXEL`] where the inputs are pixels, 1 elsewhere.
+    pub scale: f32,
     pub samples: usize,
     /// Out: the blocks of a matrix of these outputs, a row a sample.
     pub out: &'a mut [Block],
@@ -220,7 +222,7 @@ impl Kernel for ForwardSparse<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let ForwardSparse { layer, outputs, inputs: (a, sets), samples, out, stride } = self;
+        let ForwardSparse { layer, outputs, inputs: (a, sets), scale, samples, out, stride } = self;
         let first = outputs.start * LANES;
         let weights = layer.weights().skip_rows(first);
         let sparse = Sparse {
@@ -231,20 +233,21 @@ impl Kernel for ForwardSparse<'_> {
             columns: 0..outputs.len(),
             depth: layer.shape.inputs,
         };
-        let finish = PlusColumnBias { bias: &layer.bias[outputs] };
+        let finish = PlusColumnBias { scale, bias: &layer.bias[outputs] };
         sparse_product(lanes, &sparse, &mut Strips { out, stride, finish });
     }
 }
 
 /// As [`PlusRowBias`], of outputs in lanes.
 struct PlusColumnBias<'a> {
+    scale: f32,
     bias: &'a [Block],
 }
 
 impl Finish for PlusColumnBias<'_> {
     #[inline(always)]
     fn value<L: Lanes>(&self, lanes: L, _row: usize, column: usize, sum: L::F) -> L::F {
-        lanes.fma(sum, lanes.splat(1.0), lanes.load(&self.bias[column]))
+        lanes.fma(sum, lanes.splat(self.scale), lanes.load(&self.bias[column]))
     }
 }
 
