@@ -122,6 +122,10 @@ pub enum Error {
     )]
     UnknownData { asked: String, hint: String },
 
+    /// `--data-dir` names no folder.
+    #[error("--data-dir {path} is no folder; name one that holds a data set, or leave it out", path = .path.display())]
+    NoDataDir { path: PathBuf },
+
     /// The files of the synthetic set were asked for.
     #[error(
         "the synthetic data set is built in and has no files; name a data set or a folder that has"

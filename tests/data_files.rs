@@ -155,6 +155,20 @@ fn a_missing_data_set_is_an_error_by_name_and_a_note_by_default() {
 }
 
 #[test]
+fn a_data_dir_that_is_no_folder_is_an_error_of_that_option() {
+    let root = TempDir::new().unwrap();
+    let path = root.path().join("nowhere");
+    let places = Places { data_dir: Some(path.clone()), ..Places::default() };
+    for source in [None, Some(&FASHION)] {
+        let error = places.load(source).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let message = error.to_string();
+        let start = format!("--data-dir {} is no folder; ", path.display());
+        assert!(message.starts_with(&start), "{message}");
+    }
+}
+
+#[test]
 fn without_a_home_folder_nothing_is_fetched_and_the_reason_is_said() {
     let error = Places::default().load(Some(&FASHION)).unwrap_err().to_string();
     assert!(error.contains("is not in any known folder"), "{error}");
@@ -187,8 +201,6 @@ fn a_folder_that_does_not_exist_is_refused_and_a_near_name_is_suggested() {
     let message = |name: &str| load(name).map(|_| ()).unwrap_err().to_string();
     assert!(message("Fashion_MNIST").contains("did you mean fashion-mnist?"));
     assert!(message("no/such/folder").contains("`no/such/folder`"));
-    let places = Places { data_dir: Some("no/such/folder".into()), ..Places::default() };
-    assert!(places.load(None).unwrap_err().to_string().contains("`no/such/folder`"));
 }
 
 #[test]

@@ -139,7 +139,11 @@ impl Places {
     pub fn folder_of(&self, source: &Source) -> Result<PathBuf> {
         match source {
             Source::Synthetic => Err(Error::DataBuiltIn),
-            Source::Folder(folder) => existing_folder(folder),
+            Source::Folder(folder) if is_folder(folder)? => Ok(folder.clone()),
+            Source::Folder(folder) => Err(Error::UnknownData {
+                asked: folder.display().to_string(),
+                hint: similar_name(folder),
+            }),
             Source::Published(set) => match self.find_or_fetch(*set)? {
                 Found::Here(folder) => Ok(folder),
                 Found::Nowhere { failure: Some(Failure::Write { path, reason }), .. } => {
@@ -175,8 +179,10 @@ impl Places {
 
     /// The first folder that holds this data set.
     fn find(&self, set: Published) -> Result<Option<PathBuf>> {
-        if let Some(folder) = &self.data_dir {
-            existing_folder(folder)?;
+        if let Some(folder) = &self.data_dir
+            && !is_folder(folder)?
+        {
+            return Err(Error::NoDataDir { path: folder.clone() });
         }
         for place in [&self.data_dir, &self.environment, &self.cache].into_iter().flatten() {
             // All data sets have the same file names: where the folder's name does not say which
@@ -215,17 +221,14 @@ fn reason(failure: Option<&Failure>) -> String {
     }
 }
 
-/// A folder that the user named, if it is one.
-fn existing_folder(folder: &Path) -> Result<PathBuf> {
-    match std::fs::metadata(folder) {
-        Ok(metadata) if metadata.is_dir() => Ok(folder.to_path_buf()),
+/// Whether a path that the user named is a folder.
+fn is_folder(path: &Path) -> Result<bool> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.is_dir()),
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            Err(Error::reading(folder, &error))
+            Err(Error::reading(path, &error))
         }
-        _ => Err(Error::UnknownData {
-            asked: folder.display().to_string(),
-            hint: similar_name(folder),
-        }),
+        Err(_) => Ok(false),
     }
 }
 
