@@ -95,6 +95,21 @@ fn large_layers_follow_the_reference_in_large_batches_with_their_partial_last_ba
 }
 
 #[test]
+fn layers_of_many_zeros_follow_the_reference_in_large_batches_with_their_partial_last_batch() {
+    // From 32 samples on they are passed over, in strips of 64 samples or units.
+    for batch_size in [31, 33, 64, 130, 256] {
+        let name = format!("three layers of many zeros, batch {batch_size} of 300");
+        let case = with(&name, |h| (h.batch_size, h.momentum) = (batch_size, 0.5));
+        let layers = vec![
+            hidden(150, Activation::Relu, 0.0),
+            hidden(131, Activation::Tanh, 0.5),
+            hidden(65, Activation::Relu, 0.2),
+        ];
+        Case { rows: 28, cols: 28, samples: 300, hidden: layers, ..case }.check(&engine());
+    }
+}
+
+#[test]
 fn every_hyperparameter_of_sgd_follows_the_reference() {
     check_all(sgd_cases());
 }

@@ -2,8 +2,8 @@
 //!
 //! From the outside in: [`mod@array`] deals trials to threads, large ones to a [`team`] of them, [`trial`] trains
 //! one for an epoch, [`batch`] takes a batch through a [`network`], in passes ([`dense`], [`softmax_xent`], [`sgd`])
-//! made of matrix [`products`] (large ones in [`strips`]; of [`pixels`] those that are not zero, which [`places`]
-//! knows) and [`elementwise`] functions, on [`lanes`]; a [`probe`] takes the times of them where a profile is wanted,
+//! made of matrix [`products`] (large ones in [`strips`], those of many zeros [`sparse`] by [`sets`] of the others; of
+//! [`pixels`] those that are not zero, which [`places`] knows) and [`elementwise`] functions, on [`lanes`]; a [`probe`] takes the times of them where a profile is wanted,
 //! and single [`operations`] can be measured.
 
 #![expect(clippy::needless_range_loop, reason = "lanes and registers are counted, not iterated")]
@@ -179,6 +179,12 @@ mod tests {
                 layer(70, Activation::Gelu, 0.0),
                 layer(9, Activation::Sigmoid, 0.5),
                 layer(16, Activation::Relu, 0.0),
+            ],
+            // Of so many zeros that they are passed over in the larger batch.
+            vec![
+                layer(137, Activation::Relu, 0.0),
+                layer(70, Activation::Tanh, 0.6),
+                layer(90, Activation::Relu, 0.3),
             ],
         ];
         for (hidden, batch_size) in networks.iter().flat_map(|n| [(n, 23), (n, 60)]) {
