@@ -63,7 +63,8 @@ fn calls_and_flop_of_softmax_regression_are_those_of_its_sizes() {
 #[test]
 fn the_layers_of_a_deep_model_have_rows_of_their_own() {
     let home = Home::new();
-    let model = ["--param", "layers=2", "--param", "units=80", "--batch-size", "40"];
+    // Of batches too small for zeros to be passed over.
+    let model = ["--param", "layers=2", "--param", "units=80", "--batch-size", "30"];
     let arguments = small(&home, &[&model[..], &["--epochs", "1", "--format", "json"]].concat());
     let rows = rows(&json_lines(&home.succeed(&arguments))[0]);
     let flop = |name: &str| rows[name]["flop"].as_f64().unwrap_or_else(|| panic!("{name}"));
@@ -79,6 +80,23 @@ fn the_layers_of_a_deep_model_have_rows_of_their_own() {
     assert!(!rows.contains_key("input_gradient 1 train"), "pixels have no gradient");
     for name in ["gather null train", "activate 1 train", "activate 2 train", "transpose 2 train"] {
         assert!(rows.contains_key(name), "{name} of {:?}", rows.keys());
+    }
+}
+
+#[test]
+fn of_values_that_are_zero_no_multiplication_is_counted() {
+    let home = Home::new();
+    let model = ["--param", "layers=2", "--param", "units=80", "--batch-size", "40"];
+    let flop = |activation: &str, name: &str| {
+        let activation = format!("activation={activation}");
+        let more = ["--param", &activation, "--epochs", "1", "--format", "json"];
+        let output = home.succeed(&small(&home, &[&model[..], &more].concat()));
+        rows(&json_lines(&output)[0])[name]["flop"].as_f64().unwrap_or_else(|| panic!("{name}"))
+    };
+    for name in ["forward 2 train", "weight_gradient 2 train", "input_gradient 2 train"] {
+        let (all, some) = (flop("tanh", name), flop("relu", name));
+        assert_eq!(all, 2.0 * 240.0 * 2.0 * 80.0 * 80.0, "{name}");
+        assert!(0.2 * all < some && some < 0.65 * all, "{name}: {some} of {all}");
     }
 }
 

@@ -477,7 +477,7 @@ impl Kernel for LearnSparse<'_> {
         let LearnSparse { part, inputs, samples, delta: (a, sets), rule } = self;
         let LayerPart { shape, stride, columns, weight, velocity } = part;
         let first = columns.start;
-        // A row takes a quarter of the time that a tile of eight does.
+        // Sparse tiles are of single rows, each done long before a line has come.
         let rows_ahead = (blocks(shape.inputs) * stride >= FAR_WEIGHTS).then_some(4);
         let mut update = Update { rule, first, weight, velocity, stride, rows_ahead };
         let (rows, b, depth) = (shape.outputs, inputs, samples);
