@@ -15,6 +15,7 @@ use super::products::{Matrix, Operand};
 use super::sets::Sets;
 use super::sgd::Rule;
 use super::softmax_xent::{Logits, Score, Train};
+use super::sparse::WIDEST;
 use super::team::Team;
 use crate::data::PatchedPart;
 use crate::engine::profile::Work;
@@ -31,7 +32,7 @@ pub struct Batch {
     inputs: usize,
     /// The blocks of a matrix; empty where pixels are read where they lie.
     pixels: Vec<Block>,
-    /// Which of them are not zero, of a batch that may be sparse.
+    /// Which of them are not zero, of each sample of a batch that may be sparse.
     lit: Sets,
     /// Where they are.
     places: Places,
@@ -239,7 +240,8 @@ impl Batch {
     fn gather(&mut self, part: PatchedPart<'_>, samples: &[u32], probe: &mut impl Probe) {
         let (inputs, stride, out) = (self.inputs, self.stride, &mut self.pixels[..]);
         self.isa.run(Gather { pixels: part.pixels, inputs, batch: samples, out, stride });
-        if samples.len() >= SPARSE_FROM {
+        let wide = self.hidden.first().is_some_and(|first| first.wide.is_some());
+        if wide && samples.len() >= SPARSE_FROM {
             let matrix = Matrix { blocks: &self.pixels, stride };
             self.lit.find(self.isa, [matrix], [samples.len(), inputs]);
         }
@@ -363,7 +365,7 @@ impl Batch {
             let inputs = Matrix { blocks: &part.values, stride };
             let number = index + 2; // of `layer`: it lies above hidden layer `index`
             // A strip of weights gives its inputs their gradient and is updated while it is near.
-            let width = strip_width(layer, if sets.is_some() { SPARSE_TILE } else { TILE });
+            let width = strip_width(layer, if sets.is_some() { WIDEST } else { TILE });
             let (slopes, below) = (&part.slopes[..], &mut part.delta[..]);
             let descend = |strip: &LayerPart<'_>, slopes: &[Block], out: &mut [Block]| {
                 let (weights, outputs) = (strip.weights(), strip.shape.outputs);
@@ -420,7 +422,13 @@ impl Batch {
                 probe.lap(Operation::Transpose, number - 1, || Work::moving(8 * samples * units));
             }
             let delta_t = Matrix { blocks: &part.delta_t, stride: delta_t_stride };
-            let sets = part.active.as_ref().filter(|sets| is_sparse(sets, samples, units));
+            let sets = match &mut part.active {
+                Some(active) if is_sparse(active, samples, units) => {
+                    active.turn_over(isa, units);
+                    Some(&*active)
+                }
+                _ => None,
+            };
             above = Above { layer: lower, delta: &mut part.delta, delta_t, sets };
         }
         let Above { layer, delta, .. } = above;
@@ -641,13 +649,12 @@ fn has_zeros(layer: &Hidden) -> bool {
 }
 
 /// Inputs of a layer, in blocks, whose weights fit the second-level cache together with their velocities.
-/// They are whole tiles, and change no number.
+/// They are whole tiles, one at least, and change no number.
 fn strip_width(layer: &Layer, tile: usize) -> usize {
     // 192 KiB, and as much of velocities: of 512, which few processors fall short of.
     const BLOCKS: usize = 3072;
     (BLOCKS / layer.stride / tile).max(1) * tile
 }
 
-/// Columns of the tiles of both products that share a strip, for dense deltas and for sparse ones.
+/// The most columns of a tile of both products that share a strip, of dense deltas; of sparse ones it is [`WIDEST`].
 const TILE: usize = 3;
-const SPARSE_TILE: usize = 5;

@@ -35,7 +35,7 @@ impl Sets {
         rows.for_each(|row| self.rows.extend_from_slice(row));
     }
 
-    /// Finds where any of some matrices of so many rows and columns is not zero.
+    /// Finds where any of some matrices of so many rows and columns is not zero; of rows, as in [`Sets::set_rows`].
     pub fn find<const N: usize>(
         &mut self,
         isa: Isa,
@@ -46,7 +46,6 @@ impl Sets {
         self.rows.resize(rows * self.width, 0);
         let (sets, width) = (&mut self.rows[..], self.width);
         isa.run(Find { matrices, columns: blocks(columns), sets, width });
-        self.turn_over(isa, columns);
     }
 
     /// Finds the sets of so many columns from those of the rows.
@@ -241,6 +240,7 @@ mod tests {
                 let mut sets = Sets::new(rows, columns);
                 let both = [&a[..], &b[..]].map(|blocks| Matrix { blocks, stride });
                 sets.find(isa, both, [rows, columns]);
+                sets.turn_over(isa, columns);
                 let mut count = 0;
                 for (row, column) in (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c))) {
                     let lit = at(&a, row, column) != 0.0 || at(&b, row, column) != 0.0;

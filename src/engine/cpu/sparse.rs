@@ -35,7 +35,7 @@ type Strip = [[Block; WORD]];
 
 /// The most columns of a strip: 20 KiB, which leaves a first-level cache of 32 some room for what passes by (with six
 /// of them products took 5 % longer, with four an update did).
-const WIDEST: usize = 5;
+pub const WIDEST: usize = 5;
 
 /// What strips are copied from.
 pub trait Pack: Copy {
@@ -353,6 +353,7 @@ mod tests {
                 let mut active = [Sets::new(samples, inputs), Sets::new(samples, outputs)];
                 active[0].find(isa, [x], [samples, inputs]);
                 active[1].find(isa, [delta], [samples, outputs]);
+                active[1].turn_over(isa, outputs);
                 let mut layer = layer([inputs, outputs]);
 
                 let (x_t, x_stride) = transposed(isa, x, [samples, inputs]);
