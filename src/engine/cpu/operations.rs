@@ -6,7 +6,6 @@
 
 use std::hint::black_box;
 
-use super::batch::{WideBatch, is_wide, transposed_stride};
 use super::dense::{Activate, Forward, Gather, InputGradient, Learn, NextBatch};
 use super::lanes::{Block, Isa, LANES, blocks};
 use super::network::{Layer, Network, stride_of};
@@ -15,6 +14,7 @@ use super::products::Matrix;
 use super::sgd::Rule;
 use super::softmax_xent::{Logits, Train};
 use super::team::Team;
+use super::wide::{WideBatch, is_wide, transposed_stride};
 use crate::model::{Activation, Hidden, Linear, Parameters, Shape};
 use crate::random::{Purpose, Stream, symmetric_f32};
 
