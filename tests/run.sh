@@ -45,6 +45,10 @@ cargo fmt --all --check
 step "cargo clippy"
 cargo clippy --quiet --workspace --all-targets -- -D warnings
 
+# Private items too: a room explains itself by links to its files.
+step "cargo doc"
+RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --quiet --no-deps --document-private-items
+
 # Skips are printed by the tests that skip, so their output is kept and looked through. What fails is
 # told at the end, after everything has run.
 log="$target/test-output.txt"
@@ -79,10 +83,6 @@ CUDA_SIM_CC=90 run cargo test --config "$runner" --test cuda_fused --test cuda_f
 
 step "cargo test --doc"
 cargo test --doc || failed=1
-
-# Private items too: a room explains itself by links to its files.
-step "cargo doc"
-RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --quiet --no-deps --document-private-items
 
 step "result"
 printf 'skipped tests: %s\n' "$(grep -c '^skipped:' "$log" || true)"

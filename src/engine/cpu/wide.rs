@@ -105,7 +105,8 @@ impl WideBatch {
     }
 }
 
-/// The stride of a transposed matrix: whole blocks of rows, and odd, as [`stride_of`] says why.
+/// The stride of a transposed matrix: whole blocks of rows, and odd, as
+/// [`stride_of`](super::network::stride_of) says why.
 pub fn transposed_stride(rows: usize) -> usize {
     rows.next_multiple_of(LANES) + 1
 }
