@@ -1,10 +1,8 @@
 //! A batch's way through a network: forward, loss, backward and update, or forward and score.
 
-use std::ops::Range;
-
 use super::dense::{
     Activate, Dropout, Forward, ForwardLogits, Gather, InputGradient, Learn, LearnBiases,
-    LearnSparse, NextBatch, PIXEL, Transpose,
+    LearnSparse, NextBatch, PIXEL,
 };
 use super::lanes::{Block, Isa, LANES, PAIRS, blocks, floats_mut};
 use super::network::{Layer, LayerPart, Network, stride_of};
@@ -15,9 +13,8 @@ use super::products::{Matrix, Operand};
 use super::sets::Sets;
 use super::sgd::Rule;
 use super::softmax_xent::{Logits, Score, Train};
-use super::sparse::WIDEST;
+use super::sparse::{SPARSE_FROM, WIDEST, has_zeros, is_sparse};
 use super::team::Team;
-use super::wide::{SPARSE_FROM, WideBatch, has_zeros, is_sparse, is_wide, transposed_stride};
 use crate::data::PatchedPart;
 use crate::engine::profile::Work;
 use crate::model::{Architecture, Hidden, Shape};
@@ -43,16 +40,12 @@ pub struct Batch {
     predicted: Vec<u32>,
 }
 
-/// A hidden layer's part: the blocks of three matrices, and transposed ones.
+/// A hidden layer's part: the blocks of three matrices.
 struct HiddenBatch {
     layer: Hidden,
     values: Vec<Block>,
     slopes: Vec<Block>,
     delta: Vec<Block>,
-    /// Empty in the first hidden layer, where none needs it.
-    delta_t: Vec<Block>,
-    /// For a wide product.
-    wide: Option<WideBatch>,
     /// Which units are not zero, both value and slope, for which samples; where many may be.
     active: Option<Sets>,
 }
@@ -86,19 +79,13 @@ impl Batch {
     /// Room for batches of up to `capacity` samples, which a team works on: on its pool, if it is one.
     pub fn new(isa: Isa, team: Team, architecture: &Architecture, capacity: usize) -> Self {
         let (stride, columns) = (stride_of(capacity), blocks(capacity));
-        let transposed = |rows| vec![Block::ZERO; columns * transposed_stride(rows)];
-        let layers = architecture.hidden.iter().zip(architecture.shapes()).enumerate();
-        let hidden = layers.map(|(index, (layer, shape))| {
+        let hidden = architecture.hidden.iter().map(|layer| {
             let zeros = vec![Block::ZERO; blocks(layer.units) * stride];
-            let below = index.checked_sub(1).map(|below| &architecture.hidden[below]);
             HiddenBatch {
                 layer: *layer,
                 values: zeros.clone(),
                 slopes: zeros.clone(),
                 delta: zeros,
-                delta_t: if index == 0 { Vec::new() } else { transposed(layer.units) },
-                wide: is_wide(capacity, shape, below.is_some_and(has_zeros))
-                    .then(|| WideBatch::new(shape, capacity)),
                 active: has_zeros(layer).then(|| Sets::new(capacity, layer.units)),
             }
         });
@@ -235,8 +222,7 @@ impl Batch {
     fn gather(&mut self, part: PatchedPart<'_>, samples: &[u32], probe: &mut impl Probe) {
         let (inputs, stride, out) = (self.inputs, self.stride, &mut self.pixels[..]);
         self.isa.run(Gather { pixels: part.pixels, inputs, batch: samples, out, stride });
-        let wide = self.hidden.first().is_some_and(|first| first.wide.is_some());
-        if wide && samples.len() >= SPARSE_FROM {
+        if !self.hidden.is_empty() && samples.len() >= SPARSE_FROM {
             let matrix = Matrix { blocks: &self.pixels, stride };
             self.lit.find(self.isa, [matrix], [samples.len(), inputs]);
         }
@@ -259,32 +245,17 @@ impl Batch {
         let (mut inputs, mut scale) = (pixels.matrix, PIXEL);
         let mut active: Option<&Sets> = Some(&self.lit);
         for (index, (hidden, layer)) in layers.iter_mut().zip(&network.layers).enumerate() {
-            let out = &mut hidden.values[..];
             let number = index + 1;
             let sets = active.filter(|sets| is_sparse(sets, samples, layer.shape.inputs));
-            match (&mut hidden.wide, sets) {
-                (Some(wide), Some(sets)) => {
-                    let (layer, out) = ((layer, number), (out, stride));
-                    let inputs = (inputs, scale, sets);
-                    wide.forward_sparse((isa, team), layer, inputs, samples, out, probe);
-                }
-                (Some(wide), None) => {
-                    let (layer, out) = ((layer, number), (out, stride));
-                    wide.forward((isa, team), layer, (inputs, scale), samples, out, probe);
-                }
-                (None, _) if index == 0 => {
-                    forward((isa, team), layer, (pixels, scale), samples, (out, stride));
-                    let work = || forward_work(layer, pixels, samples);
-                    probe.lap(Operation::Forward, number, work);
-                }
-                (None, _) => {
-                    forward((isa, team), layer, (inputs, scale), samples, (out, stride));
-                    let work = || forward_work(layer, inputs, samples);
-                    probe.lap(Operation::Forward, number, work);
-                }
-            }
+            let width = team.part(blocks(layer.shape.outputs));
+            team.each(hidden.values.chunks_mut(width * stride).enumerate(), |(index, out)| {
+                let outputs = index * width..index * width + out.len() / stride;
+                let inputs = (inputs, sets.map(Sets::of_rows));
+                isa.run(Forward { layer, outputs, inputs, scale, samples, out, stride });
+            });
+            let values = || sets.map_or(samples * layer.shape.inputs, Sets::count);
+            probe.lap(Operation::Forward, number, || forward_work(layer, (values(), 4), samples));
             let (units, layer, dropout) = (layer.shape.outputs, hidden.layer, dropout(index));
-            let width = team.part(blocks(units));
             let values = hidden.values.chunks_mut(width * stride);
             let parts = values.zip(hidden.slopes.chunks_mut(width * stride)).enumerate();
             team.each(parts, |(index, (values, slopes))| {
@@ -317,7 +288,8 @@ impl Batch {
         let Some(layer) = network.layers.last() else { return };
         let OutputBatch { sums, logits: out, .. } = &mut self.output;
         self.isa.run(ForwardLogits { layer, inputs, scale, samples, sums, out, ahead });
-        let work = || forward_work(layer, inputs, samples);
+        let values = || (inputs.multiplied(samples, layer.shape.inputs), X::BYTES);
+        let work = || forward_work(layer, values(), samples);
         probe.lap(Operation::Forward, network.layers.len(), work);
     }
 
@@ -352,10 +324,9 @@ impl Batch {
         let Some((last, below)) = network.layers.split_last_mut() else { return };
 
         // The output layer's delta stands already; each hidden layer's is made by the one above it.
-        let delta_t = Matrix { blocks: &output.delta_t, stride: output.classes };
-        let mut above = Above { layer: last, delta: &mut output.delta, delta_t, sets: None };
+        let mut above = Above { layer: last, delta: &mut output.delta, sets: None };
         for (index, (part, lower)) in hidden.iter_mut().zip(below).enumerate().rev() {
-            let Above { layer, delta, delta_t, sets } = above;
+            let Above { layer, delta, sets } = above;
             let delta = Matrix { blocks: delta, stride };
             let inputs = Matrix { blocks: &part.values, stride };
             let number = index + 2; // of `layer`: it lies above hidden layer `index`
@@ -364,7 +335,7 @@ impl Batch {
             let (slopes, below) = (&part.slopes[..], &mut part.delta[..]);
             let descend = |strip: &LayerPart<'_>, slopes: &[Block], out: &mut [Block]| {
                 let (weights, outputs) = (strip.weights(), strip.shape.outputs);
-                let delta = (delta_t, sets.map(Sets::of_rows));
+                let delta = (delta, sets.map(Sets::of_rows));
                 isa.run(InputGradient { weights, outputs, samples, delta, slopes, out, stride });
             };
             let learn = |part: LayerPart<'_>| {
@@ -405,18 +376,6 @@ impl Batch {
             isa.run(LearnBiases { layer, samples, delta, rule });
             probe.lap(Operation::Sgd, number, || biases_work(layer, samples));
             let units = part.layer.units;
-            let delta_t_stride = transposed_stride(units);
-            if index > 0 {
-                isa.run(Transpose {
-                    from: Matrix { blocks: &part.delta, stride },
-                    rows: samples,
-                    columns: units,
-                    to: &mut part.delta_t,
-                    stride: delta_t_stride,
-                });
-                probe.lap(Operation::Transpose, number - 1, || Work::moving(8 * samples * units));
-            }
-            let delta_t = Matrix { blocks: &part.delta_t, stride: delta_t_stride };
             let sets = match &mut part.active {
                 Some(active) if is_sparse(active, samples, units) => {
                     active.turn_over(isa, units);
@@ -424,7 +383,7 @@ impl Batch {
                 }
                 _ => None,
             };
-            above = Above { layer: lower, delta: &mut part.delta, delta_t, sets };
+            above = Above { layer: lower, delta: &mut part.delta, sets };
         }
         let Above { layer, delta, .. } = above;
         isa.run(LearnBiases { layer, samples, delta: Matrix { blocks: delta, stride }, rule });
@@ -453,40 +412,14 @@ struct Above<'a> {
     layer: &'a mut Layer,
     /// The blocks of a matrix, a row a sample.
     delta: &'a mut [Block],
-    /// A row an output.
-    delta_t: Matrix<'a>,
     /// Where it is not zero, if that is worth asking.
     sets: Option<&'a Sets>,
 }
 
-/// A layer forward by dot products.
-fn forward(
-    (isa, team): (Isa, Team),
-    layer: &Layer,
-    (inputs, scale): (impl Operand, f32),
-    samples: usize,
-    (out, stride): (&mut [Block], usize),
-) {
-    let run = |outputs: Range<usize>, out: &mut [Block]| {
-        isa.run(Forward { layer, outputs, inputs, scale, samples, out, stride });
-    };
-    let outputs = layer.shape.outputs;
-    if team.is_alone() {
-        return run(0..outputs, out);
-    }
-    let width = team.part(blocks(outputs));
-    team.each(out.chunks_mut(width * stride).enumerate(), |(index, out)| {
-        let first = index * width * LANES;
-        let part = first..outputs.min(first + width * LANES);
-        run(part, out);
-    });
-}
-
-/// Inputs and weights are read, outputs written.
-pub fn forward_work<X: Operand>(layer: &Layer, x: X, samples: usize) -> Work {
+/// So many input values of some bytes, and weights, are read, outputs written.
+fn forward_work(layer: &Layer, (values, bytes): (usize, usize), samples: usize) -> Work {
     let Shape { inputs, outputs } = layer.shape;
-    let values = x.multiplied(samples, inputs);
-    let bytes = X::BYTES * values + 4 * outputs * (inputs + samples);
+    let bytes = bytes * values + 4 * outputs * (inputs + samples);
     Work::product([values, outputs, 1], bytes)
 }
 

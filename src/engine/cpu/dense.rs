@@ -3,16 +3,15 @@
 use std::ops::Range;
 
 use super::elementwise::activate;
-use super::lanes::{Block, Kernel, LANES, Lanes, PAIRS, blocks, floats, floats_mut, prefetch_far};
+use super::lanes::{Block, Kernel, LANES, Lanes, PAIRS, blocks, floats, prefetch_far};
 use super::network::{Layer, LayerPart};
 use super::products::{
-    Ahead, DotEpilogue, FAR_WEIGHTS, Matrix, Operand, Outer, dot_product, for_each_index,
-    outer_product, totals,
+    Ahead, DotEpilogue, Matrix, Operand, Outer, dot_product, for_each_index, outer_product,
 };
+use super::rows::{Finish, Rows, Sums, Turned, row_product, turned_product};
 use super::sets::Members;
 use super::sgd::{Rule, Update};
-use super::sparse::{Sparse, Turned, sparse_outer_product, sparse_product};
-use super::strips::{Finish, Strips, Wide, outer_product_in_strips, wide_product};
+use super::sparse::{Sparse, sparse_outer_product, sparse_product};
 use crate::data::PatchedPart;
 use crate::model::Hidden;
 use crate::random::{Stream, unit_f32};
@@ -101,11 +100,12 @@ impl Ahead for &mut NextBatch<'_> {
 const LINE: usize = 64;
 
 /// `z = scale * W x + b` of a batch, as a hidden layer takes it.
-pub struct Forward<'a, X> {
+pub struct Forward<'a> {
     pub layer: &'a Layer,
-    /// Which outputs, from a multiple of sixteen on.
+    /// Which outputs, in blocks.
     pub outputs: Range<usize>,
-    pub inputs: X,
+    /// A row a sample; and the inputs that are not zero, of each, if that is worth asking.
+    pub inputs: (Matrix<'a>, Option<Members<'a>>),
     /// [`PIXEL`] where the inputs are pixels, 1 elsewhere.
     pub scale: f32,
     pub samples: usize,
@@ -114,137 +114,33 @@ pub struct Forward<'a, X> {
     pub stride: usize,
 }
 
-impl<X: Operand> Kernel for Forward<'_, X> {
+impl Kernel for Forward<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Forward { layer, outputs, inputs, scale, samples, out, stride } = self;
-        let bias = &floats(&layer.bias)[outputs.clone()];
-        let weights = (layer.weights().skip_rows(outputs.start), outputs.len());
-        let depth = blocks(layer.shape.inputs);
-        let mut epilogue = PlusBias { scale, bias, out: floats_mut(out), stride };
-        let ahead = &mut &mut NextBatch::nothing();
-        dot_product(lanes, (inputs, 0..samples), weights, depth, ahead, &mut epilogue);
+        let Forward { layer, outputs, inputs: (a, sets), scale, samples, out, stride } = self;
+        let (first, columns) = (outputs.start * LANES, outputs.len());
+        let rows = layer.shape.outputs - first;
+        let b = Turned { matrix: layer.weights().skip_rows(first), rows };
+        let finish = PlusBias { scale, bias: &layer.bias[outputs] };
+        let mut to = Sums { out, stride, finish };
+        if let Some(sets) = sets {
+            let (columns, depth) = (0..columns, layer.shape.inputs);
+            let sparse = Sparse { a, rows: samples, sets, b, columns, depth };
+            return sparse_product(lanes, &sparse, &mut to);
+        }
+        let rows = Rows { matrix: a, count: samples };
+        turned_product(lanes, rows, (b, columns, blocks(layer.shape.inputs)), &mut to);
     }
 }
 
 struct PlusBias<'a> {
     scale: f32,
-    bias: &'a [f32],
-    out: &'a mut [f32],
-    stride: usize,
-}
-
-impl DotEpilogue for PlusBias<'_> {
-    #[inline(always)]
-    fn finish<L: Lanes, const M: usize, const N: usize>(
-        &mut self,
-        lanes: L,
-        b: usize,
-        o: usize,
-        sums: [[L::F; N]; M],
-    ) {
-        let tile = totals(lanes, sums);
-        let bias = &self.bias[o..][..N];
-        for m in 0..M {
-            let first = (o / LANES * self.stride + b + m) * LANES + o % LANES;
-            let out = &mut self.out[first..][..N];
-            for n in 0..N {
-                out[n] = tile[m][n].mul_add(self.scale, bias[n]);
-            }
-        }
-    }
-}
-
-/// `z = scale * W x + b` of a large batch, from its inputs transposed and to `z` transposed.
-pub struct ForwardWide<'a> {
-    pub layer: &'a Layer,
-    /// Which outputs.
-    pub outputs: Range<usize>,
-    /// A row an input.
-    pub inputs: Matrix<'a>,
-    /// [`PIXEL`] where the inputs are pixels, 1 elsewhere.
-    pub scale: f32,
-    pub samples: usize,
-    /// Out: the blocks of a matrix, a row an output, from the first of these on.
-    pub out: &'a mut [Block],
-    pub stride: usize,
-}
-
-impl Kernel for ForwardWide<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
-        let ForwardWide { layer, outputs, inputs, scale, samples, out, stride } = self;
-        let wide = Wide {
-            weights: layer.weights().skip_rows(outputs.start),
-            outputs: outputs.len(),
-            inputs,
-            depth: blocks(layer.shape.inputs),
-            samples: blocks(samples),
-        };
-        let finish = PlusRowBias { scale, bias: &floats(&layer.bias)[outputs] };
-        wide_product(lanes, &wide, &mut Strips { out, stride, finish });
-    }
-}
-
-struct PlusRowBias<'a> {
-    scale: f32,
-    bias: &'a [f32],
-}
-
-impl Finish for PlusRowBias<'_> {
-    #[inline(always)]
-    fn value<L: Lanes>(&self, lanes: L, row: usize, _column: usize, sum: L::F) -> L::F {
-        lanes.fma(sum, lanes.splat(self.scale), lanes.splat(self.bias[row]))
-    }
-}
-
-/// `z = scale * W x + b` of a large batch that has many zeros, from its inputs transposed.
-pub struct ForwardSparse<'a> {
-    pub layer: &'a Layer,
-    /// Which outputs, in blocks.
-    pub outputs: Range<usize>,
-    /// A row an input, and the inputs that are not zero, of each sample.
-    pub inputs: (Matrix<'a>, Members<'a>),
-    /// [`PIXEL`] where the inputs are pixels, 1 elsewhere.
-    pub scale: f32,
-    pub samples: usize,
-    /// Out: the blocks of a matrix of these outputs, a row a sample.
-    pub out: &'a mut [Block],
-    pub stride: usize,
-}
-
-impl Kernel for ForwardSparse<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
-        let ForwardSparse { layer, outputs, inputs: (a, sets), scale, samples, out, stride } = self;
-        let first = outputs.start * LANES;
-        let weights = layer.weights().skip_rows(first);
-        let sparse = Sparse {
-            a,
-            rows: samples,
-            sets,
-            b: Turned { matrix: weights, rows: layer.shape.outputs - first },
-            columns: 0..outputs.len(),
-            depth: layer.shape.inputs,
-        };
-        let finish = PlusColumnBias { scale, bias: &layer.bias[outputs] };
-        sparse_product(lanes, &sparse, &mut Strips { out, stride, finish });
-    }
-}
-
-/// As [`PlusRowBias`], of outputs in lanes.
-struct PlusColumnBias<'a> {
-    scale: f32,
     bias: &'a [Block],
 }
 
-impl Finish for PlusColumnBias<'_> {
+impl Finish for PlusBias<'_> {
     #[inline(always)]
     fn value<L: Lanes>(&self, lanes: L, _row: usize, column: usize, sum: L::F) -> L::F {
         lanes.fma(sum, lanes.splat(self.scale), lanes.load(&self.bias[column]))
@@ -387,8 +283,8 @@ pub struct InputGradient<'a> {
     pub weights: Matrix<'a>,
     pub outputs: usize,
     pub samples: usize,
-    /// The loss's gradient at the layer's output, a row an output; and the outputs at which it is not zero, of each
-    /// sample, if that is worth asking.
+    /// The loss's gradient at the layer's output, a row a sample; and the outputs at which it is not zero, of each, if
+    /// that is worth asking.
     pub delta: (Matrix<'a>, Option<Members<'a>>),
     /// The blocks of a matrix, a row a sample, a column an input of these.
     pub slopes: &'a [Block],
@@ -404,14 +300,13 @@ impl Kernel for InputGradient<'_> {
     fn run<L: Lanes>(self, lanes: L) {
         let InputGradient { weights, outputs, samples, delta, slopes, out, stride } = self;
         let columns = 0..weights.blocks.len() / weights.stride;
-        let mut to = Strips { out, stride, finish: TimesSlope { slopes, stride } };
-        let ((a, sets), rows, b, depth) = (delta, samples, weights, outputs);
-        match sets {
-            Some(sets) => {
-                sparse_product(lanes, &Sparse { a, rows, sets, b, columns, depth }, &mut to);
-            }
-            None => outer_product_in_strips(lanes, &Outer { a, rows, b, columns, depth }, &mut to),
+        let mut to = Sums { out, stride, finish: TimesSlope { slopes, stride } };
+        let ((a, sets), b, depth) = (delta, weights, outputs);
+        if let Some(sets) = sets {
+            let sparse = Sparse { a, rows: samples, sets, b, columns, depth };
+            return sparse_product(lanes, &sparse, &mut to);
         }
+        row_product(lanes, Rows { matrix: a, count: samples }, (b, columns, depth), &mut to);
     }
 }
 
@@ -485,6 +380,10 @@ impl Kernel for LearnSparse<'_> {
     }
 }
 
+/// Weights of a layer, in blocks, from which on they do not stay in a second-level cache until they are updated again,
+/// with their velocities: they are asked for.
+const FAR_WEIGHTS: usize = 2048;
+
 /// How many rows ahead of a tile the weights are asked for that it will update, of a layer with so many blocks of
 /// them: a tile takes as long to compute as there are samples, and a line as long to come as about sixteen.
 ///
@@ -520,39 +419,6 @@ impl Kernel for LearnBiases<'_> {
             let velocity = layer.bias_velocity.get_mut(block).unwrap_or(&mut none);
             for lane in 0..LANES {
                 bias.0[lane] = rule.step(bias.0[lane], gradient[lane], &mut velocity.0[lane]);
-            }
-        }
-    }
-}
-
-/// Makes rows of columns: `to` is `from` with a row a column of it.
-pub struct Transpose<'a> {
-    pub from: Matrix<'a>,
-    pub rows: usize,
-    pub columns: usize,
-    /// Out: the blocks of a matrix with `columns` rows.
-    pub to: &'a mut [Block],
-    pub stride: usize,
-}
-
-impl Kernel for Transpose<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
-        let Transpose { from, rows, columns, to, stride } = self;
-        for column in (0..columns).step_by(LANES) {
-            let from = &from.blocks[column / LANES * from.stride..];
-            let width = LANES.min(columns - column);
-            for row in (0..rows).step_by(LANES) {
-                let height = LANES.min(rows - row);
-                let from = &from[row..][..height];
-                let to = &mut to[row / LANES * stride + column..][..width];
-                if let (Some(from), Some(to)) = (from.first_chunk(), to.first_chunk_mut()) {
-                    lanes.transpose(from, to);
-                } else {
-                    transpose_part(lanes, from, to);
-                }
             }
         }
     }

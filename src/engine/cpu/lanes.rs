@@ -57,6 +57,10 @@ pub trait Lanes: Copy {
     const OUTER: (usize, usize);
     /// Samples and outputs of the tile of a dot product; of each sum one part is in registers.
     const DOT: (usize, usize);
+    /// Samples and blocks of columns of the tile of a product of rows; of fewer samples there are more columns.
+    const ROWS: (usize, usize);
+    /// Samples of the tile of a product that turns its right operand over, which leave room for four columns of it.
+    const TURNED: usize;
     /// Columns of the tile of two rows that a sparse product holds in registers.
     const SPARSE: usize;
     /// Whether a dot product passes over what is dark. Where sums are in parts, each
@@ -90,29 +94,6 @@ pub trait Lanes: Copy {
     /// is inlined into many others gets its addresses computed anew in each round.
     fn call<K: Kernel>(self, kernel: K) -> K::Output;
 
-    /// The sums of four vectors, each added up as [`fold`] does.
-    #[inline(always)]
-    fn sum4(self, vectors: [Self::F; 4]) -> [f32; 4] {
-        let mut sums = [0.0; 4];
-        for i in 0..4 {
-            let mut block = Block::ZERO;
-            self.store(vectors[i], &mut block);
-            sums[i] = fold(block.0);
-        }
-        sums
-    }
-
-    /// The sums of sixteen vectors, each added up as [`fold`] does.
-    #[inline(always)]
-    fn sum16(self, vectors: [Self::F; 16]) -> Block {
-        let mut sums = [0.0; 16];
-        for i in 0..4 {
-            let four = [vectors[4 * i], vectors[4 * i + 1], vectors[4 * i + 2], vectors[4 * i + 3]];
-            sums[4 * i..][..4].copy_from_slice(&self.sum4(four));
-        }
-        Block(sums)
-    }
-
     /// The first step of [`fold`] on two vectors whose sums will be wanted: what is left of `a` in the low half
     /// of a block, of `b` in the high half.
     fn halve(self, a: Self::F, b: Self::F, to: &mut Block);
@@ -120,12 +101,21 @@ pub trait Lanes: Copy {
     /// The sums of sixteen vectors that were halved, pair after pair.
     fn sum_halves(self, pairs: &[Block; PAIRS]) -> Block;
 
+    /// Columns `4 four ..` of sixteen rows, each a vector.
+    #[inline(always)]
+    fn four_columns(self, rows: &[Block; LANES], four: usize) -> [Self::F; 4] {
+        std::array::from_fn(|j| {
+            let column = Block(std::array::from_fn(|i| rows[i].0[4 * four + j]));
+            self.load(&column)
+        })
+    }
+
     /// Makes rows of columns.
     #[inline(always)]
     fn transpose(self, from: &[Block; LANES], to: &mut [Block; LANES]) {
-        for i in 0..LANES {
-            for j in 0..LANES {
-                to[j].0[i] = from[i].0[j];
+        for (four, to) in to.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            for (column, to) in self.four_columns(from, four).into_iter().zip(to) {
+                self.store(column, to);
             }
         }
     }
@@ -269,6 +259,8 @@ impl Lanes for Portable {
     const PARTS: usize = 4;
     // Where there are 32 registers; elsewhere this is the last resort, and is compiled faster.
     const OUTER: (usize, usize) = if cfg!(target_arch = "aarch64") { (6, 1) } else { (2, 1) };
+    const ROWS: (usize, usize) = Self::OUTER;
+    const TURNED: usize = Self::OUTER.0;
     const SPARSE: usize = if cfg!(target_arch = "aarch64") { 3 } else { 1 };
     const DOT: (usize, usize) = if cfg!(target_arch = "aarch64") { (2, 8) } else { (2, 1) };
 

@@ -1,9 +1,9 @@
 //! The CPU engine: every core trains trials of its own, in the widest vectors that it has.
 //!
 //! From the outside in: [`mod@array`] deals trials to threads, large ones to a [`team`] of them, [`trial`] trains
-//! one for an epoch, [`batch`] takes a batch through a [`network`] ([`wide`] ones another way forward), in passes ([`dense`], [`softmax_xent`], [`sgd`])
-//! made of matrix [`products`] (large ones in [`strips`], those of many zeros [`sparse`] by [`sets`] of the others; of
-//! [`pixels`] those that are not zero, which [`places`] knows) and [`elementwise`] functions, on [`lanes`]; a [`probe`] takes the times of them where a profile is wanted,
+//! one for an epoch, [`batch`] takes a batch through a [`network`], in passes ([`dense`], [`softmax_xent`], [`sgd`])
+//! made of matrix products (of [`rows`], and [others](products); those of many zeros [`sparse`] by [`sets`] of the rest;
+//! of [`pixels`] those that are not zero, which [`places`] knows) and [`elementwise`] functions, on [`lanes`]; a [`probe`] takes the times of them where a profile is wanted,
 //! and single [`operations`] can be measured.
 
 #![expect(clippy::needless_range_loop, reason = "lanes and registers are counted, not iterated")]
@@ -19,14 +19,13 @@ mod pixels;
 mod places;
 mod probe;
 mod products;
+mod rows;
 mod sets;
 mod sgd;
 mod softmax_xent;
 mod sparse;
-mod strips;
 mod team;
 mod trial;
-mod wide;
 
 use crate::data::Part;
 use crate::engine::{Engine, Evaluation, Task, Trial, TrialArray};

@@ -9,12 +9,9 @@ use std::hint::black_box;
 use super::dense::{Activate, Forward, Gather, InputGradient, Learn, NextBatch};
 use super::lanes::{Block, Isa, LANES, blocks};
 use super::network::{Layer, Network, stride_of};
-use super::probe::Unwatched;
 use super::products::Matrix;
 use super::sgd::Rule;
 use super::softmax_xent::{Logits, Train};
-use super::team::Team;
-use super::wide::{WideBatch, is_wide, transposed_stride};
 use crate::model::{Activation, Hidden, Linear, Parameters, Shape};
 use crate::random::{Purpose, Stream, symmetric_f32};
 
@@ -53,7 +50,7 @@ pub struct Prepared {
     inputs: Grid,
     /// Samples x outputs: what goes forward, or comes back.
     outputs: Grid,
-    /// The same with a row an output.
+    /// The same with a row an output: logits.
     outputs_t: Grid,
     /// Samples x inputs.
     result: Grid,
@@ -61,7 +58,6 @@ pub struct Prepared {
     pixels: Vec<u8>,
     picked: Vec<u32>,
     labels: Vec<u8>,
-    wide: Option<WideBatch>,
     rule: Rule,
 }
 
@@ -125,13 +121,12 @@ impl Prepared {
             layer: layers.remove(0),
             inputs: Grid::zeros(samples, inputs, stride),
             outputs: Grid::zeros(samples, outputs, stride),
-            outputs_t: Grid::zeros(outputs, samples, outputs_t_stride(operation, outputs)),
+            outputs_t: Grid::zeros(outputs, samples, outputs),
             result: Grid::zeros(samples, inputs, stride),
             slopes: Vec::new(),
             pixels: Vec::new(),
             picked: Vec::new(),
             labels: Vec::new(),
-            wide: None,
             rule: Rule { learning_rate: 1.0, momentum: 0.0, nesterov: false, weight_decay: 0.0 },
         };
         prepared.draw(seed);
@@ -144,15 +139,13 @@ impl Prepared {
         match self.operation {
             Operation::Forward => {
                 self.inputs.fill(samples, inputs, drawn(seed, 2, inputs));
-                let shape = Shape { inputs, outputs };
-                self.wide = is_wide(samples, shape, false).then(|| WideBatch::new(shape, samples));
             }
             Operation::WeightGradient => {
                 self.inputs.fill(samples, inputs, drawn(seed, 2, inputs));
                 self.outputs.fill(samples, outputs, drawn(seed, 3, outputs));
             }
             Operation::InputGradient => {
-                self.outputs_t.fill(outputs, samples, drawn(seed, 3, samples));
+                self.outputs.fill(samples, outputs, drawn(seed, 3, outputs));
                 self.slopes = vec![Block([1.0; LANES]); self.result.blocks.len()];
             }
             Operation::Gather => {
@@ -213,18 +206,9 @@ impl Prepared {
         match self.operation {
             Operation::Forward => {
                 let (out, stride) = (&mut outputs.blocks[..], outputs.stride);
-                let inputs = inputs.matrix();
-                match &mut self.wide {
-                    Some(wide) => {
-                        let (given, out) = ((inputs, 1.0), (out, stride));
-                        let alone = (isa, Team::ALONE);
-                        wide.forward(alone, (layer, 1), given, samples, out, &mut Unwatched);
-                    }
-                    None => {
-                        let (outputs, scale) = (0..layer.shape.outputs, 1.0);
-                        isa.run(Forward { layer, outputs, inputs, scale, samples, out, stride });
-                    }
-                }
+                let (inputs, scale) = ((inputs.matrix(), None), 1.0);
+                let outputs = 0..blocks(layer.shape.outputs);
+                isa.run(Forward { layer, outputs, inputs, scale, samples, out, stride });
             }
             Operation::WeightGradient => {
                 let (delta, inputs, rule) = (outputs.matrix(), inputs.matrix(), *rule);
@@ -232,8 +216,8 @@ impl Prepared {
                 isa.run(Learn { part, inputs, samples, delta, rule, ahead });
             }
             Operation::InputGradient => {
+                let delta = (outputs.matrix(), None);
                 let (weights, outputs) = (layer.weights(), layer.shape.outputs);
-                let delta = (outputs_t.matrix(), None);
                 let (slopes, stride) = (&self.slopes[..], result.stride);
                 let out = &mut result.blocks;
                 isa.run(InputGradient { weights, outputs, samples, delta, slopes, out, stride });
@@ -299,7 +283,7 @@ impl Prepared {
                 sum(weight(o, i), &mut products.into_iter())
             }),
             Operation::InputGradient => worst(samples, inputs, &|b, i| {
-                let products = (0..outputs).map(|o| self.outputs_t.at(o, b) * weight(o, i));
+                let products = (0..outputs).map(|o| self.outputs.at(b, o) * weight(o, i));
                 sum(self.result.at(b, i), &mut products.into_iter())
             }),
             Operation::Gather => worst(samples, inputs, &|b, i| {
@@ -319,14 +303,6 @@ impl Prepared {
         };
         self.rule.learning_rate = 0.0;
         error
-    }
-}
-
-/// As training lays it out: logits without room, a delta as the transposing leaves it.
-fn outputs_t_stride(operation: Operation, outputs: usize) -> usize {
-    match operation {
-        Operation::SoftmaxXent => outputs,
-        _ => transposed_stride(outputs),
     }
 }
 
@@ -353,11 +329,11 @@ mod tests {
             (1, 1, 2),
             (16, 784, 10),
             (37, 65, 70),
-            // Forward in lanes of samples, which the last does not fill.
-            (64, 128, 64),
-            (16, 70, 65),
+            // Rows in one tile and in several, of the same and of two sizes; squares that the last outputs do not fill.
+            (13, 128, 64),
+            (14, 70, 65),
             (43, 90, 77),
-            // Weights from afar: by dot products, and in lanes of samples.
+            // Several strips forward, the last of which is not full.
             (9, 401, 339),
             (48, 300, 210),
         ];

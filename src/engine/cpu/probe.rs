@@ -20,7 +20,6 @@ pub enum Operation {
     Shuffle,
     /// The samples of a step: labels, and pixels as floats where they are not read in place.
     Gather,
-    Transpose,
     Forward,
     Activate,
     /// Loss and gradient, or loss and predicted class.
@@ -34,10 +33,9 @@ pub enum Operation {
     Sgd,
 }
 
-const ALL: [Operation; 10] = [
+const ALL: [Operation; 9] = [
     Operation::Shuffle,
     Operation::Gather,
-    Operation::Transpose,
     Operation::Forward,
     Operation::Activate,
     Operation::SoftmaxXent,
@@ -52,7 +50,6 @@ impl Operation {
         match self {
             Operation::Shuffle => "shuffle",
             Operation::Gather => "gather",
-            Operation::Transpose => "transpose",
             Operation::Forward => "forward",
             Operation::Activate => "activate",
             Operation::SoftmaxXent => "softmax_xent",

@@ -13,7 +13,7 @@
 use std::array;
 use std::ops::Range;
 
-use super::lanes::{Block, FAR, Kernel, LANES, Lanes, Runs, Walk, floats, prefetch_beyond};
+use super::lanes::{Block, Kernel, LANES, Lanes, Runs, Walk, floats};
 
 /// A matrix, sixteen columns at a time, the rows side by side: columns `16 c ..` of row `r` are
 /// `blocks[c * stride + r]`. A row is a sample, or an output of a layer's weights.
@@ -187,6 +187,9 @@ macro_rules! for_each_index {
     ($i:ident < $count:path, 16, $body:expr) => {
         for_each_index!(@ $i, $count, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     };
+    ($i:ident < $count:path, 20, $body:expr) => {
+        for_each_index!(@ $i, $count, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19)
+    };
     (@ $i:ident, $count:path, $body:expr, $($index:literal)*) => {
         const { assert!($count <= [$($index),*].len()) };
         $(if const { $index < $count } {
@@ -207,10 +210,11 @@ pub fn cut(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
 
 /// The ranges of [`cut`], those of one length together: `(start, length, count)`.
 #[inline(always)]
-pub fn runs(total: usize, most: usize) -> [(usize, usize, usize); 2] {
+pub fn runs(total: usize, most: usize) -> impl Iterator<Item = (usize, usize, usize)> {
     let pieces = total.div_ceil(most).max(1);
     let (short, longer) = (total / pieces, total % pieces);
-    [(0, short + 1, longer), (longer * (short + 1), short, pieces - longer)]
+    let both = [(0, short + 1, longer), (longer * (short + 1), short, pieces - longer)];
+    both.into_iter().filter(|(_, _, count)| *count > 0)
 }
 
 /// Cuts `0..total` into ranges of `most` and less, none of which crosses from one block of sixteen into
@@ -252,8 +256,14 @@ macro_rules! call_tile {
             other => unreachable!("no tile of shape {other:?}"),
         }
     };
-    (@make $tile:ident $m:literal $n:literal ($($type:tt)*) { $($field:ident),* }) => {
-        $tile::<$m, $n, $($type),*> { $($field),* }
+    ($lanes:expr, $size:expr, $fits:expr, $tile:ident $types:tt $fields:tt, $($m:literal)*) => {
+        match $size {
+            $($m if const { $fits($m) } => $lanes.call(call_tile!(@make $tile $m $types $fields)),)*
+            other => unreachable!("no tile of {other} rows"),
+        }
+    };
+    (@make $tile:ident $($m:literal)* ($($type:tt)*) { $($field:ident),* }) => {
+        $tile::<$($m,)* $($type),*> { $($field),* }
     };
 }
 
@@ -296,38 +306,6 @@ pub trait DotEpilogue {
     );
 }
 
-/// The sums across lanes of a finished tile, sixteen vectors at a time, then four.
-#[inline(always)]
-pub fn totals<L: Lanes, const M: usize, const N: usize>(
-    lanes: L,
-    sums: [[L::F; N]; M],
-) -> [[f32; N]; M] {
-    let zero = lanes.splat(0.0);
-    let mut totals = [0.0; 32];
-    let mut first = 0;
-    while M * N - first > 12 {
-        let mut vectors = [zero; 16];
-        for i in first..(first + 16).min(M * N) {
-            vectors[i - first] = sums[i / N][i % N];
-        }
-        totals[first..first + 16].copy_from_slice(&lanes.sum16(vectors).0);
-        first = (first + 16).min(M * N);
-    }
-    while first < M * N {
-        let mut vectors = [zero; 4];
-        for i in first..(first + 4).min(M * N) {
-            vectors[i - first] = sums[i / N][i % N];
-        }
-        totals[first..first + 4].copy_from_slice(&lanes.sum4(vectors));
-        first += 4;
-    }
-    let mut tile = [[0.0; N]; M];
-    for (row, totals) in tile.iter_mut().zip(totals.chunks_exact(N)) {
-        row.copy_from_slice(totals);
-    }
-    tile
-}
-
 /// Computes `z[b][o] = sum_i x[b][i] * w[o][i]` of some samples, the sum over `depth` blocks, tile by
 /// tile.
 ///
@@ -346,50 +324,13 @@ pub fn dot_product<L: Lanes, X: Operand>(
         (rows, columns) = (2, 10); // ten classes in one tile
     }
     for (o, n) in cut_in_blocks(outputs, columns) {
-        let far = w.blocks.len() >= FAR_WEIGHTS && o + n < outputs;
         for (first, m, count) in runs(samples.len(), rows) {
-            if count == 0 {
-                continue;
-            }
-            let next =
-                NextRows { columns: if far { depth } else { 0 }, first, samples: samples.len() };
             let lines = lines_of_tile((m, depth), n, outputs);
             let (ahead, epilogue, b) = (&mut *ahead, &mut *epilogue, samples.start + first);
-            call_tile!(lanes, (m, n), DotTile::fits::<L>, DotTile (_ _ _) { x, b, count, w, o, depth, next, lines, ahead, epilogue },
+            call_tile!(lanes, (m, n), DotTile::fits::<L>, DotTile (_ _ _) { x, b, count, w, o, depth, lines, ahead, epilogue },
                 1: 1 2 3 4 5 6 7 8 9 10;
                 2: 1 2 3 4 5 6 7 8 9 10;
             );
-        }
-    }
-}
-
-/// Weights of a layer, in blocks, from which on they do not stay in a second-level cache until they are read again,
-/// with their velocities: they are asked for.
-pub const FAR_WEIGHTS: usize = 2048;
-
-/// The weights of the next few outputs, asked for by the tiles of these, each its share.
-///
-/// They lie in pieces of 512 bytes, a page from each other, which no prefetcher follows: 882 x 882 weights took 630 us,
-/// for 8 samples as for 16.
-struct NextRows {
-    /// Blocks of their inputs, or none.
-    columns: usize,
-    /// The first sample of the tiles, of so many.
-    first: usize,
-    samples: usize,
-}
-
-impl NextRows {
-    /// Asks as a tile of `M` samples and `N` outputs from `o` on, the `tile`th.
-    #[inline(always)]
-    fn ask<const M: usize, const N: usize>(&self, w: Matrix<'_>, o: usize, tile: usize) {
-        let share = |samples: usize| samples * self.columns / self.samples;
-        let first = self.first + tile * M;
-        for column in share(first)..share(first + M) {
-            let row = &w.blocks[column * w.stride + o];
-            for n in 0..N {
-                prefetch_beyond::<FAR>(row, N + n);
-            }
         }
     }
 }
@@ -403,7 +344,6 @@ struct DotTile<'a, const M: usize, const N: usize, X, A, E> {
     w: Matrix<'a>,
     o: usize,
     depth: usize,
-    next: NextRows,
     lines: usize,
     ahead: A,
     epilogue: E,
@@ -425,7 +365,6 @@ impl<const M: usize, const N: usize, X: Operand, A: Ahead, E: DotEpilogue> Kerne
     fn run<L: Lanes>(self, lanes: L) {
         for tile in 0..self.count {
             self.ahead.ask(self.lines);
-            self.next.ask::<M, N>(self.w, self.o, tile);
             let b = self.b + tile * M;
             let mut sums = [[lanes.splat(0.0); N]; M];
             for_each_index!(part < L::PARTS, 4, {

@@ -69,9 +69,9 @@ pub struct Train<'a> {
     pub logits: Logits<'a>,
     pub labels: &'a [u8],
     pub smoothing: f32,
-    /// Out: the gradient as the product with the weights reads it; laid out as the logits.
+    /// Room for the gradient laid out as the logits are.
     pub delta_t: &'a mut [Block],
-    /// Out: the same as a matrix, a row a sample.
+    /// Out: the gradient as a matrix, a row a sample.
     pub delta: &'a mut [Block],
     pub delta_stride: usize,
 }

@@ -31,6 +31,8 @@ impl Lanes for Avx512 {
     const PARTS: usize = 1;
     const OUTER: (usize, usize) = (8, 3);
     const DOT: (usize, usize) = (2, 8);
+    const ROWS: (usize, usize) = (13, 2);
+    const TURNED: usize = 20;
     const SPARSE: usize = 5;
 
     #[inline(always)]
@@ -98,37 +100,6 @@ impl Lanes for Avx512 {
         unsafe { run_avx512(kernel) }
     }
 
-    /// The tree of `fold`, on four vectors at a time: each step halves the lanes of a sum and
-    /// packs two vectors into one.
-    #[inline(always)]
-    fn sum4(self, v: [__m512; 4]) -> [f32; 4] {
-        unsafe {
-            let (a, b) = (fold8(v[0], v[1]), fold8(v[2], v[3]));
-            // Now 128-bit parts hold vector 0, 1, 2, 3; all four fold inside their part.
-            let c = fold4(a, b);
-            let c = _mm512_add_ps(c, _mm512_permute_ps::<0b01_00_11_10>(c));
-            let c = _mm512_add_ps(c, _mm512_permute_ps::<0b10_11_00_01>(c));
-            let mut out = Block::ZERO;
-            _mm512_storeu_ps(out.0.as_mut_ptr(), c);
-            [out.0[0], out.0[4], out.0[8], out.0[12]]
-        }
-    }
-
-    #[inline(always)]
-    fn sum16(self, v: [__m512; 16]) -> Block {
-        unsafe {
-            let halves = [
-                [fold8(v[0], v[4]), fold8(v[8], v[12])],
-                [fold8(v[1], v[5]), fold8(v[9], v[13])],
-                [fold8(v[2], v[6]), fold8(v[10], v[14])],
-                [fold8(v[3], v[7]), fold8(v[11], v[15])],
-            ];
-            let mut out = Block::ZERO;
-            self.store(fold16(halves), &mut out);
-            out
-        }
-    }
-
     #[inline(always)]
     fn halve(self, a: __m512, b: __m512, to: &mut Block) {
         unsafe { self.store(fold8(a, b), to) }
@@ -146,42 +117,27 @@ impl Lanes for Avx512 {
         }
     }
 
-    /// In four rounds of sixteen shuffles, each of which brings two rows together.
+    /// Rows are put together in fours as they are loaded, which takes no shuffle; eight of those are left, none of which
+    /// crosses a 128-bit part.
     #[inline(always)]
-    fn transpose(self, from: &[Block; LANES], to: &mut [Block; LANES]) {
+    fn four_columns(self, rows: &[Block; LANES], four: usize) -> [__m512; 4] {
         unsafe {
-            let zero = _mm512_setzero_ps();
-            let (mut a, mut b) = ([zero; LANES], [zero; LANES]);
-            for i in 0..LANES {
-                a[i] = _mm512_loadu_ps(from[i].0.as_ptr());
-            }
-            for i in 0..8 {
-                b[2 * i] = _mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]);
-                b[2 * i + 1] = _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]);
-            }
-            for i in 0..4 {
-                let [p, q, r, s] = [b[4 * i], b[4 * i + 1], b[4 * i + 2], b[4 * i + 3]];
-                a[4 * i] = _mm512_shuffle_ps::<0b01_00_01_00>(p, r);
-                a[4 * i + 1] = _mm512_shuffle_ps::<0b11_10_11_10>(p, r);
-                a[4 * i + 2] = _mm512_shuffle_ps::<0b01_00_01_00>(q, s);
-                a[4 * i + 3] = _mm512_shuffle_ps::<0b11_10_11_10>(q, s);
-            }
-            // Part `p` of a[4 i + j] is now column `4 p + j` of rows 4 i .. 4 i + 4.
-            for j in 0..4 {
-                b[j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(a[j], a[4 + j]);
-                b[4 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(a[j], a[4 + j]);
-                b[8 + j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(a[8 + j], a[12 + j]);
-                b[12 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(a[8 + j], a[12 + j]);
-            }
-            for j in 0..4 {
-                a[j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(b[j], b[8 + j]);
-                a[8 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(b[j], b[8 + j]);
-                a[4 + j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(b[4 + j], b[12 + j]);
-                a[12 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(b[4 + j], b[12 + j]);
-            }
-            for i in 0..LANES {
-                _mm512_storeu_ps(to[i].0.as_mut_ptr(), a[i]);
-            }
+            let part = |row: usize| _mm_loadu_ps(rows[row].0.as_chunks::<4>().0[four].as_ptr());
+            let gathered = |i: usize| {
+                let a = _mm512_castps128_ps512(part(i));
+                let a = _mm512_insertf32x4::<1>(a, part(4 + i));
+                let a = _mm512_insertf32x4::<2>(a, part(8 + i));
+                _mm512_insertf32x4::<3>(a, part(12 + i))
+            };
+            let [a, b, c, d] = [gathered(0), gathered(1), gathered(2), gathered(3)];
+            let (p, q) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+            let (r, s) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+            [
+                _mm512_shuffle_ps::<0b01_00_01_00>(p, r),
+                _mm512_shuffle_ps::<0b11_10_11_10>(p, r),
+                _mm512_shuffle_ps::<0b01_00_01_00>(q, s),
+                _mm512_shuffle_ps::<0b11_10_11_10>(q, s),
+            ]
         }
     }
 }
@@ -247,6 +203,8 @@ impl Lanes for Avx2 {
     const PARTS: usize = 2;
     const OUTER: (usize, usize) = (6, 1);
     const DOT: (usize, usize) = (2, 6);
+    const ROWS: (usize, usize) = (6, 1);
+    const TURNED: usize = 6;
     const SPARSE: usize = 3;
 
     #[inline(always)]
@@ -328,33 +286,6 @@ impl Lanes for Avx2 {
         unsafe { run_avx2(kernel) }
     }
 
-    /// The tree of `fold`, on four vectors at a time, as with AVX-512.
-    #[inline(always)]
-    fn sum4(self, v: [Self::F; 4]) -> [f32; 4] {
-        unsafe {
-            let mut halves = [_mm256_setzero_ps(); 4];
-            for i in 0..4 {
-                halves[i] = _mm256_add_ps(v[i][0], v[i][1]);
-            }
-            // Parts hold vectors 0 and 1, then 2 and 3; then the sums of 0, 2 and of 1, 3.
-            let [a, b, c, d] = halves;
-            let sums = fold4_halves(fold8_halves(a, b), fold8_halves(c, d));
-            let sums = _mm256_add_ps(sums, _mm256_permute_ps::<0b10_11_00_01>(sums));
-            let mut out = [0.0; 8];
-            _mm256_storeu_ps(out.as_mut_ptr(), sums);
-            [out[0], out[4], out[2], out[6]]
-        }
-    }
-
-    #[inline(always)]
-    fn sum16(self, v: [Self::F; 16]) -> Block {
-        let mut pairs = [Block::ZERO; PAIRS];
-        for i in 0..PAIRS {
-            self.halve(v[2 * i], v[2 * i + 1], &mut pairs[i]);
-        }
-        self.sum_halves(&pairs)
-    }
-
     #[inline(always)]
     fn halve(self, a: Self::F, b: Self::F, to: &mut Block) {
         unsafe { self.store([_mm256_add_ps(a[0], a[1]), _mm256_add_ps(b[0], b[1])], to) }
@@ -370,21 +301,26 @@ impl Lanes for Avx2 {
         out
     }
 
-    /// In four squares of eight.
+    /// As with AVX-512.
     #[inline(always)]
-    fn transpose(self, from: &[Block; LANES], to: &mut [Block; LANES]) {
-        for (i, j) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-            unsafe {
-                let mut square = [_mm256_setzero_ps(); 8];
-                for row in 0..8 {
-                    square[row] = self.load_part(&from[8 * i + row], j);
-                }
-                let square = transpose_eight(square);
-                for row in 0..8 {
-                    let to = &mut to[8 * j + row].0[8 * i..][..8];
-                    _mm256_storeu_ps(to.as_mut_ptr(), square[row]);
-                }
+    fn four_columns(self, rows: &[Block; LANES], four: usize) -> [Self::F; 4] {
+        unsafe {
+            let part = |row: usize| _mm_loadu_ps(rows[row].0.as_chunks::<4>().0[four].as_ptr());
+            let mut columns = [[_mm256_setzero_ps(); 2]; 4];
+            for half in 0..2 {
+                let gathered = |i: usize| {
+                    let a = _mm256_castps128_ps256(part(8 * half + i));
+                    _mm256_insertf128_ps::<1>(a, part(8 * half + 4 + i))
+                };
+                let [a, b, c, d] = [gathered(0), gathered(1), gathered(2), gathered(3)];
+                let (p, q) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                let (r, s) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+                columns[0][half] = _mm256_shuffle_ps::<0b01_00_01_00>(p, r);
+                columns[1][half] = _mm256_shuffle_ps::<0b11_10_11_10>(p, r);
+                columns[2][half] = _mm256_shuffle_ps::<0b01_00_01_00>(q, s);
+                columns[3][half] = _mm256_shuffle_ps::<0b11_10_11_10>(q, s);
             }
+            columns
         }
     }
 }
@@ -419,31 +355,5 @@ unsafe fn fold4_halves(a: __m256, b: __m256) -> __m256 {
             _mm256_shuffle_ps::<0b01_00_01_00>(a, b),
             _mm256_shuffle_ps::<0b11_10_11_10>(a, b),
         )
-    }
-}
-
-/// Makes rows of columns.
-#[inline(always)]
-unsafe fn transpose_eight(a: [__m256; 8]) -> [__m256; 8] {
-    unsafe {
-        let zero = _mm256_setzero_ps();
-        let (mut b, mut c) = ([zero; 8], [zero; 8]);
-        for i in 0..4 {
-            b[2 * i] = _mm256_unpacklo_ps(a[2 * i], a[2 * i + 1]);
-            b[2 * i + 1] = _mm256_unpackhi_ps(a[2 * i], a[2 * i + 1]);
-        }
-        for i in 0..2 {
-            let [p, q, r, s] = [b[4 * i], b[4 * i + 1], b[4 * i + 2], b[4 * i + 3]];
-            c[4 * i] = _mm256_shuffle_ps::<0b01_00_01_00>(p, r);
-            c[4 * i + 1] = _mm256_shuffle_ps::<0b11_10_11_10>(p, r);
-            c[4 * i + 2] = _mm256_shuffle_ps::<0b01_00_01_00>(q, s);
-            c[4 * i + 3] = _mm256_shuffle_ps::<0b11_10_11_10>(q, s);
-        }
-        // Half `h` of c[4 i + j] is now column `4 h + j` of rows 4 i .. 4 i + 4.
-        for j in 0..4 {
-            b[j] = _mm256_permute2f128_ps::<0x20>(c[j], c[4 + j]);
-            b[4 + j] = _mm256_permute2f128_ps::<0x31>(c[j], c[4 + j]);
-        }
-        b
     }
 }

@@ -1,0 +1,306 @@
+//! Products whose rows are a batch's samples: forward, and the gradient of a layer's inputs.
+//!
+//! `c[m][n] = sum_k a[m][k] b[k][n]`, lanes along `n`. A tile holds the sums of up to thirteen samples for sixteen columns,
+//! and takes one line of `b` after the other, times a number of each sample. So no sample is padded and no operand copied,
+//! whatever the batch; and as each line is read once by so many samples, small batches go as fast as the weights come.
+//!
+//! - Back to the inputs `b` is the weights as they lie, a row an output: [`row_product`].
+//! - Forward it is the weights with rows and columns exchanged: [`turned_product`] turns squares of sixteen over in registers.
+//!
+//! Both walk through the weights in the order of memory, forward in eight streams at once, which a processor's prefetchers
+//! follow. (Forward was a dot product, which reads pieces of 512 bytes, a page from each other: 1008 x 1008 weights took
+//! 10 samples 350 us, of which 180 are left; a core asks for some 24 lines at a time by itself, 15 GB/s.)
+//!
+//! Each sum is one chain of fused multiply-adds in ascending order, however it is cut.
+
+use std::ops::Range;
+
+use super::lanes::{Block, FAR, Kernel, LANES, Lanes, prefetch_beyond};
+use super::products::{Matrix, call_tile, cut, for_each_index, load, runs};
+
+/// What becomes of the sums of a product, one by one.
+pub trait Finish {
+    /// Block `column` of row `row` of the result, from its sum.
+    fn value<L: Lanes>(&self, lanes: L, row: usize, column: usize, sum: L::F) -> L::F;
+}
+
+/// Where a product goes: the blocks of a matrix, which keep the sums while they wait for the next strip.
+pub struct Sums<'a, E> {
+    pub out: &'a mut [Block],
+    pub stride: usize,
+    pub finish: E,
+}
+
+impl<E: Finish> Sums<'_, E> {
+    /// The sums of a tile so far.
+    #[inline(always)]
+    pub fn resume<L: Lanes, const M: usize, const N: usize>(
+        &self,
+        lanes: L,
+        (row, column): (usize, usize),
+        begun: bool,
+    ) -> [[L::F; N]; M] {
+        let mut sums = [[lanes.splat(0.0); N]; M];
+        if begun {
+            for_each_index!(n < N, 6, {
+                let out = &self.out[(column + n) * self.stride + row..][..M];
+                for_each_index!(m < M, 20, sums[m][n] = lanes.load(&out[m]));
+            });
+        }
+        sums
+    }
+
+    /// Keeps the sums of a tile, or what they come to.
+    #[inline(always)]
+    pub fn keep<L: Lanes, const M: usize, const N: usize>(
+        &mut self,
+        lanes: L,
+        (row, column): (usize, usize),
+        last: bool,
+        sums: [[L::F; N]; M],
+    ) {
+        for_each_index!(n < N, 6, {
+            let out = &mut self.out[(column + n) * self.stride + row..][..M];
+            if last {
+                for_each_index!(m < M, 20, {
+                    let value = self.finish.value(lanes, row + m, column + n, sums[m][n]);
+                    lanes.store(value, &mut out[m]);
+                });
+            } else {
+                for_each_index!(m < M, 20, lanes.store(sums[m][n], &mut out[m]));
+            }
+        });
+    }
+}
+
+/// The left operand: its first so many rows, a row a sample.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    pub matrix: Matrix<'a>,
+    pub count: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Sixteen numbers of each of `M` rows.
+    #[inline(always)]
+    fn part<const M: usize>(self, row: usize, column: usize) -> Option<&'a [Block; M]> {
+        self.matrix.column(column, self.count)[row..].first_chunk()
+    }
+}
+
+/// Adds a line of each column of the right operand, times number `k` of each row.
+#[inline(always)]
+fn add_lines<L: Lanes, const M: usize, const N: usize>(
+    lanes: L,
+    sums: &mut [[L::F; N]; M],
+    (rows, k): (&[Block; M], usize),
+    lines: [L::F; N],
+) {
+    for_each_index!(m < M, 20, {
+        let left = lanes.splat(rows[m].0[k]);
+        for n in 0..N {
+            sums[m][n] = lanes.fma(left, lines[n], sums[m][n]);
+        }
+    });
+}
+
+/// Computes some blocks of columns of a product by a matrix with a row a `k`, of which there are `depth`.
+#[inline(always)]
+pub fn row_product<L: Lanes>(
+    lanes: L,
+    a: Rows<'_>,
+    (b, columns, depth): (Matrix<'_>, Range<usize>, usize),
+    to: &mut Sums<'_, impl Finish>,
+) {
+    for (first, m, count) in runs(a.count, L::ROWS.0) {
+        for (column, n) in cut(columns.len(), row_columns::<L>(m)) {
+            let (rows, column, to) = (first..first + m * count, columns.start + column, &mut *to);
+            call_tile!(lanes, (m, n), RowTile::fits::<L>, RowTile (_) { a, rows, b, column, depth, to },
+                1: 1 2 3; 2: 1 2 3; 3: 1 2 3; 4: 1 2 3; 5: 1 2 3; 6: 1 2 3; 7: 1 2 3; 8: 1 2 3;
+                9: 1 2; 10: 1 2; 11: 1 2; 12: 1 2; 13: 1 2;
+            );
+        }
+    }
+}
+
+/// The most blocks of columns in a tile of so many rows.
+#[inline(always)]
+const fn row_columns<L: Lanes>(rows: usize) -> usize {
+    match (L::ROWS, rows) {
+        ((_, 1), _) => 1,
+        (_, ..=8) => 3,
+        ((_, columns), _) => columns,
+    }
+}
+
+/// Some rows of `N` blocks of columns of a product, `M` at a time.
+struct RowTile<'a, const M: usize, const N: usize, T> {
+    a: Rows<'a>,
+    rows: Range<usize>,
+    b: Matrix<'a>,
+    column: usize,
+    depth: usize,
+    to: T,
+}
+
+impl RowTile<'_, 0, 0, ()> {
+    #[inline(always)]
+    const fn fits<L: Lanes>(m: usize, n: usize) -> bool {
+        m <= L::ROWS.0 && n <= row_columns::<L>(m)
+    }
+}
+
+impl<const M: usize, const N: usize, E: Finish> Kernel for RowTile<'_, M, N, &mut Sums<'_, E>> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let RowTile { a, rows, b, column, depth, to } = self;
+        for row in rows.step_by(M) {
+            let mut sums = [[lanes.splat(0.0); N]; M];
+            let mut lines = b.columns::<N>(column, 0..depth);
+            for k in 0..depth.div_ceil(LANES) {
+                let Some(rows) = a.part::<M>(row, k) else { return };
+                for k in 0..LANES {
+                    let Some(lines) = lines.next() else { break };
+                    if row == 0 {
+                        for n in 0..N {
+                            prefetch_beyond::<FAR>(lines[n], 64);
+                        }
+                    }
+                    add_lines(lanes, &mut sums, (rows, k), load::<L, Matrix<'_>, N>(lanes, lines));
+                }
+            }
+            to.keep(lanes, (row, column), true, sums);
+        }
+    }
+}
+
+/// A matrix whose columns are taken for rows: weights, of which a layer's inputs are the rows then.
+#[derive(Clone, Copy)]
+pub struct Turned<'a> {
+    pub matrix: Matrix<'a>,
+    /// Rows of the matrix.
+    pub rows: usize,
+}
+
+impl<'a> Turned<'a> {
+    /// Sixteen lines of a block of columns as they lie: before they are turned over. Beyond the last row there is what
+    /// `zeros` has.
+    #[inline(always)]
+    fn square<'b, L: Lanes>(
+        self,
+        lanes: L,
+        column: usize,
+        k: usize,
+        zeros: &'b mut [Block; LANES],
+    ) -> &'b [Block; LANES]
+    where
+        'a: 'b,
+    {
+        let lines = &self.matrix.column(k, self.rows)[column * LANES..];
+        if let Some(lines) = lines.first_chunk() {
+            return lines;
+        }
+        for (line, to) in lines.iter().zip(&mut *zeros) {
+            lanes.store(lanes.load(line), to);
+        }
+        zeros
+    }
+}
+
+/// Squares that are turned over for all rows before the next are begun: that many streams of weights.
+const STRIP: usize = 8;
+
+/// Blocks of columns from a square to the one that it asks for, in each of these streams.
+const AHEAD: usize = 2;
+
+/// Computes some blocks of columns of a product by a matrix that is turned over on the way, through `depth` squares.
+#[inline(always)]
+pub fn turned_product<L: Lanes>(
+    lanes: L,
+    a: Rows<'_>,
+    (b, columns, depth): (Turned<'_>, usize, usize),
+    to: &mut Sums<'_, impl Finish>,
+) {
+    let strip = &mut [[Block::ZERO; LANES]; STRIP];
+    for first in (0..depth).step_by(STRIP) {
+        for column in 0..columns {
+            for (row, m, count) in runs(a.count, L::TURNED) {
+                let (rows, depth) = (row..row + m * count, first..depth);
+                let (strip, to) = (&mut *strip, &mut *to);
+                call_tile!(lanes, m, TurnedTile::fits::<L>, TurnedTile (_) { a, rows, b, column, columns, depth, strip, to },
+                    1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20
+                );
+            }
+        }
+    }
+}
+
+/// Columns that are turned over at once.
+const FOURS: usize = LANES / 4;
+
+/// Some rows of one block of columns through one strip, `M` at a time.
+struct TurnedTile<'a, const M: usize, T> {
+    a: Rows<'a>,
+    rows: Range<usize>,
+    b: Turned<'a>,
+    column: usize,
+    /// Of the product.
+    columns: usize,
+    /// The strip's squares, and all after it.
+    depth: Range<usize>,
+    /// Filled by the first rows, for all that follow.
+    strip: &'a mut [[Block; LANES]; STRIP],
+    to: T,
+}
+
+impl TurnedTile<'_, 0, ()> {
+    #[inline(always)]
+    const fn fits<L: Lanes>(m: usize) -> bool {
+        m <= L::TURNED
+    }
+}
+
+impl<const M: usize, E: Finish> Kernel for TurnedTile<'_, M, &mut Sums<'_, E>> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let TurnedTile { a, rows, b, column, columns, depth, strip, to } = self;
+        let (begun, last) = (depth.start > 0, depth.len() <= STRIP);
+        // Two columns on; from the last ones it is the first of the next strip.
+        let to_come = if column + AHEAD < columns { 0 } else { STRIP * b.matrix.stride };
+        let ahead = (column + AHEAD) % columns * LANES + to_come - column * LANES;
+        let zeros = &mut [Block::ZERO; LANES];
+        let more = a.count > M;
+        for row in rows.step_by(M) {
+            let place = (row, column);
+            let mut sums = to.resume::<L, M, 1>(lanes, place, begun);
+            for (strip, k) in strip.iter_mut().zip(depth.clone()) {
+                let Some(rows) = a.part::<M>(row, k) else { return };
+                if row == 0 {
+                    let lines = b.square(lanes, column, k, zeros);
+                    for line in lines {
+                        prefetch_beyond::<FAR>(line, ahead);
+                    }
+                    for_each_index!(four < FOURS, 4, {
+                        let turned = lanes.four_columns(lines, four);
+                        for j in 0..4 {
+                            let k = 4 * four + j;
+                            if more {
+                                lanes.store(turned[j], &mut strip[k]);
+                            }
+                            add_lines(lanes, &mut sums, (rows, k), [turned[j]]);
+                        }
+                    });
+                } else {
+                    for k in 0..LANES {
+                        add_lines(lanes, &mut sums, (rows, k), [lanes.load(&strip[k])]);
+                    }
+                }
+            }
+            to.keep(lanes, place, last, sums);
+        }
+    }
+}
