@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::elementwise::activate;
-use super::lanes::{Block, Kernel, LANES, Lanes, PAIRS, blocks, floats, prefetch_far};
+use super::lanes::{Block, Kernel, LANES, Lanes, PAIRS, blocks, floats, prefetch};
 use super::network::{Layer, LayerPart};
 use super::products::{
     Ahead, DotEpilogue, Matrix, Operand, Outer, dot_product, for_each_index, outer_product,
@@ -85,11 +85,11 @@ impl Ahead for &mut NextBatch<'_> {
             if start >= end {
                 let Some((next, samples)) = self.samples.split_first() else { break };
                 self.samples = samples;
-                prefetch_far(self.part.lit(*next as usize), 0);
+                prefetch(self.part.lit(*next as usize), 0);
                 start = *next as usize * self.part.order.len();
                 end = start + self.part.order.len();
             }
-            prefetch_far(self.part.pixels, start);
+            prefetch(self.part.pixels, start);
             start += LINE;
         }
         self.left = start..end;

@@ -214,7 +214,7 @@ impl Isa {
 /// Asks for the cache line of an item of a slice that is read soon, into the second-level cache, where it drives nothing
 /// out of the first. The slice need not have the item.
 #[inline(always)]
-pub fn prefetch_far<T>(items: &[T], item: usize) {
+pub fn prefetch<T>(items: &[T], item: usize) {
     let place = items.as_ptr().wrapping_add(item);
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch has no effect that a program can observe, wherever it points, and SSE is part of x86-64.
@@ -225,29 +225,6 @@ pub fn prefetch_far<T>(items: &[T], item: usize) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = place;
 }
-
-/// Asks for the cache line `distance` blocks after one, which need not be in its slice nor be memory at all:
-/// [`NEAR`], into the first-level cache, or [`FAR`], into the second.
-#[inline(always)]
-pub fn prefetch_beyond<const NEAR: bool>(block: &Block, distance: usize) {
-    let place = std::ptr::from_ref(block).wrapping_add(distance);
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch has no effect that a program can observe, wherever it points, and SSE is part of x86-64.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
-        match NEAR {
-            true => _mm_prefetch::<_MM_HINT_T0>(place.cast()),
-            false => _mm_prefetch::<_MM_HINT_T1>(place.cast()),
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = place;
-}
-
-/// For [`prefetch_beyond`]: read within a few hundred cycles.
-pub const NEAR: bool = true;
-/// For [`prefetch_beyond`]: read later, after much else.
-pub const FAR: bool = false;
 
 /// Plain Rust: NEON where the compiler targets it; correct and slow where there is no FMA.
 #[derive(Clone, Copy)]

@@ -1,12 +1,12 @@
-//! The two matrix products of training, with what follows them fused into their epilogues.
+//! The two matrix products of training that read a batch's inputs as they lie, with what follows them fused into their
+//! epilogues.
 //!
-//! - [`dot_product`], forward in small batches: `z[b][o] = sum_i x[b][i] w[o][i]`, lanes along what
-//!   is summed;
-//! - [`outer_product`], both backward products: `c[m][n] = sum_k a[k][m] b[k][n]`, lanes along `n`.
+//! - [`dot_product`], forward to a few classes: `z[b][o] = sum_i x[b][i] w[o][i]`, lanes along what is summed;
+//! - [`outer_product`], the weights' gradient: `c[m][n] = sum_k a[k][m] b[k][n]`, lanes along `n`.
 //!
 //! Lanes run along a layer's inputs, so ten classes fill registers as well as sixteen would, and one
-//! layout of the weights serves all products without being transposed or packed (large products
-//! have two more forms, in [`strips`](super::strips)). A result never depends on how the matrix was
+//! layout of the weights serves all products without being transposed or packed (those of hidden layers that have
+//! a batch's [`rows`](super::rows) for theirs are the rest of them). A result never depends on how the matrix was
 //! cut into tiles: each is one chain of fused multiply-adds in ascending order (for the dot product,
 //! sixteen chains and `fold`'s tree).
 

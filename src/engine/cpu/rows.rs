@@ -1,21 +1,23 @@
 //! Products whose rows are a batch's samples: forward, and the gradient of a layer's inputs.
 //!
-//! `c[m][n] = sum_k a[m][k] b[k][n]`, lanes along `n`. A tile holds the sums of up to thirteen samples for sixteen columns,
-//! and takes one line of `b` after the other, times a number of each sample. So no sample is padded and no operand copied,
-//! whatever the batch; and as each line is read once by so many samples, small batches go as fast as the weights come.
+//! `c[m][n] = sum_k a[m][k] b[k][n]`, lanes along `n`. A tile holds the sums of some samples and takes one line of `b` after
+//! the other, times a number of each sample. So no sample is padded and no operand transposed in memory, whatever the batch.
 //!
 //! - Back to the inputs `b` is the weights as they lie, a row an output: [`row_product`].
-//! - Forward it is the weights with rows and columns exchanged: [`turned_product`] turns squares of sixteen over in registers.
+//! - Forward it is the weights with rows and columns exchanged: [`turned_product`] turns squares of sixteen over in
+//!   registers, by shuffles that are made while multiply-adds are.
 //!
-//! Both walk through the weights in the order of memory, forward in eight streams at once, which a processor's prefetchers
-//! follow. (Forward was a dot product, which reads pieces of 512 bytes, a page from each other: 1008 x 1008 weights took
-//! 10 samples 350 us, of which 180 are left; a core asks for some 24 lines at a time by itself, 15 GB/s.)
+//! Both walk through the weights in the order of memory, which a processor's prefetchers follow. That is what a small batch
+//! waits for: a core has some 24 lines under way that it asks for itself, 15 GB/s, and its prefetchers have more. (Forward
+//! was a product of rows with rows, in pieces of 512 bytes, a page from each other: through four layers of 1008 it took
+//! 10 samples half as long again.)
 //!
-//! Each sum is one chain of fused multiply-adds in ascending order, however it is cut.
+//! Each sum is one chain of fused multiply-adds in ascending order, however a product is cut.
 
 use std::ops::Range;
+use std::slice;
 
-use super::lanes::{Block, FAR, Kernel, LANES, Lanes, prefetch_beyond};
+use super::lanes::{Block, Kernel, LANES, Lanes, Runs, Walk, blocks, prefetch};
 use super::products::{Matrix, call_tile, cut, for_each_index, load, runs};
 
 /// What becomes of the sums of a product, one by one.
@@ -81,10 +83,11 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Sixteen numbers of each of `M` rows.
+    /// Sixteen numbers of each of `M` rows from `row` on, and sixteen more, through some blocks of columns.
     #[inline(always)]
-    fn part<const M: usize>(self, row: usize, column: usize) -> Option<&'a [Block; M]> {
-        self.matrix.column(column, self.count)[row..].first_chunk()
+    fn walk<const M: usize>(self, row: usize, columns: Range<usize>) -> Walk<'a, Block, M> {
+        let Matrix { blocks, stride } = self.matrix;
+        Walk::new(Runs { items: &blocks[columns.start * stride + row..], stride }, columns.len())
     }
 }
 
@@ -123,7 +126,11 @@ pub fn row_product<L: Lanes>(
     }
 }
 
-/// The most blocks of columns in a tile of so many rows.
+/// Lines of a page, at whose end a processor's prefetchers stop: so far ahead the first rows ask. (The inputs' gradient of
+/// 1008 x 1008 weights took 13 to 24 samples 10 % longer without, as long with 32 or 160 lines.)
+const PAGE: usize = 64;
+
+/// The most blocks of columns in a tile of so many rows: so many that their sums fill the registers, and three at most.
 #[inline(always)]
 const fn row_columns<L: Lanes>(rows: usize) -> usize {
     match (L::ROWS, rows) {
@@ -159,13 +166,12 @@ impl<const M: usize, const N: usize, E: Finish> Kernel for RowTile<'_, M, N, &mu
         for row in rows.step_by(M) {
             let mut sums = [[lanes.splat(0.0); N]; M];
             let mut lines = b.columns::<N>(column, 0..depth);
-            for k in 0..depth.div_ceil(LANES) {
-                let Some(rows) = a.part::<M>(row, k) else { return };
+            for rows in a.walk::<M>(row, 0..blocks(depth)) {
                 for k in 0..LANES {
                     let Some(lines) = lines.next() else { break };
                     if row == 0 {
                         for n in 0..N {
-                            prefetch_beyond::<FAR>(lines[n], 64);
+                            prefetch(slice::from_ref(lines[n]), PAGE);
                         }
                     }
                     add_lines(lanes, &mut sums, (rows, k), load::<L, Matrix<'_>, N>(lanes, lines));
@@ -212,7 +218,8 @@ impl<'a> Turned<'a> {
 /// Squares that are turned over for all rows before the next are begun: that many streams of weights.
 const STRIP: usize = 8;
 
-/// Blocks of columns from a square to the one that it asks for, in each of these streams.
+/// Blocks of columns from a square to the one that it asks for, in each of these streams (with 1 or 4 products took as
+/// long).
 const AHEAD: usize = 2;
 
 /// Computes some blocks of columns of a product by a matrix that is turned over on the way, through `depth` squares.
@@ -224,12 +231,14 @@ pub fn turned_product<L: Lanes>(
     to: &mut Sums<'_, impl Finish>,
 ) {
     let strip = &mut [[Block::ZERO; LANES]; STRIP];
-    for first in (0..depth).step_by(STRIP) {
+    let end = depth;
+    for first in (0..end).step_by(STRIP) {
         for column in 0..columns {
             for (row, m, count) in runs(a.count, L::TURNED) {
-                let (rows, depth) = (row..row + m * count, first..depth);
+                let (rows, depth) = (row..row + m * count, first..end.min(first + STRIP));
                 let (strip, to) = (&mut *strip, &mut *to);
-                call_tile!(lanes, m, TurnedTile::fits::<L>, TurnedTile (_) { a, rows, b, column, columns, depth, strip, to },
+                call_tile!(lanes, m, TurnedTile::fits::<L>,
+                    TurnedTile (_) { a, rows, b, column, columns, depth, end, strip, to },
                     1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20
                 );
             }
@@ -248,8 +257,10 @@ struct TurnedTile<'a, const M: usize, T> {
     column: usize,
     /// Of the product.
     columns: usize,
-    /// The strip's squares, and all after it.
+    /// The strip's squares.
     depth: Range<usize>,
+    /// Of all strips.
+    end: usize,
     /// Filled by the first rows, for all that follow.
     strip: &'a mut [[Block; LANES]; STRIP],
     to: T,
@@ -267,22 +278,23 @@ impl<const M: usize, E: Finish> Kernel for TurnedTile<'_, M, &mut Sums<'_, E>> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let TurnedTile { a, rows, b, column, columns, depth, strip, to } = self;
-        let (begun, last) = (depth.start > 0, depth.len() <= STRIP);
-        // Two columns on; from the last ones it is the first of the next strip.
-        let to_come = if column + AHEAD < columns { 0 } else { STRIP * b.matrix.stride };
-        let ahead = (column + AHEAD) % columns * LANES + to_come - column * LANES;
+        let TurnedTile { a, rows, b, column, columns, depth, end, strip, to } = self;
+        let (begun, last) = (depth.start > 0, depth.end == end);
+        // From the last columns it is the first of the next strip.
+        let next = if column + AHEAD < columns { 0 } else { STRIP * b.matrix.stride };
+        let ahead = (column + AHEAD) % columns * LANES + next - column * LANES;
         let zeros = &mut [Block::ZERO; LANES];
         let more = a.count > M;
         for row in rows.step_by(M) {
             let place = (row, column);
             let mut sums = to.resume::<L, M, 1>(lanes, place, begun);
-            for (strip, k) in strip.iter_mut().zip(depth.clone()) {
-                let Some(rows) = a.part::<M>(row, k) else { return };
+            for ((strip, k), rows) in
+                strip.iter_mut().zip(depth.clone()).zip(a.walk::<M>(row, depth.clone()))
+            {
                 if row == 0 {
                     let lines = b.square(lanes, column, k, zeros);
-                    for line in lines {
-                        prefetch_beyond::<FAR>(line, ahead);
+                    for k in 0..LANES {
+                        prefetch(lines, ahead + k);
                     }
                     for_each_index!(four < FOURS, 4, {
                         let turned = lanes.four_columns(lines, four);
@@ -301,6 +313,81 @@ impl<const M: usize, E: Finish> Kernel for TurnedTile<'_, M, &mut Sums<'_, E>> {
                 }
             }
             to.keep(lanes, place, last, sums);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dense::{Forward, InputGradient, PIXEL};
+    use super::super::lanes::Isa;
+    use super::super::network::{Network, stride_of};
+    use super::*;
+    use crate::model::{Architecture, Init, Parameters};
+    use crate::random::{Purpose, Stream, symmetric_f32};
+
+    /// The blocks of a drawn matrix.
+    fn drawn(which: u16, [rows, columns]: [usize; 2], stride: usize) -> Vec<Block> {
+        let stream = Stream::new(3, Purpose::Init(which), 0);
+        let mut matrix = vec![Block::ZERO; blocks(columns) * stride];
+        for (row, column) in (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c))) {
+            let word = stream.word((row * columns + column) as u64);
+            matrix[column / LANES * stride + row].0[column % LANES] = symmetric_f32(word, 1.0);
+        }
+        matrix
+    }
+
+    /// Each tile has at least one number of rows that is its own.
+    #[test]
+    fn the_samples_beside_it_change_no_bit_of_a_samples_result() {
+        for (most, inputs, outputs) in [(45, 150, 37), (45, 33, 163), (3, 1, 1), (2, 16, 16)] {
+            let architecture = Architecture { inputs, hidden: Vec::new(), classes: outputs };
+            let initial = Parameters::initial(&architecture, Init::Default, 1, 2);
+            let layer = &Network::new(&initial, &[], false).layers[0];
+            let stride = stride_of(most);
+            let x = drawn(0, [most, inputs], stride);
+            let delta = drawn(1, [most, outputs], stride);
+            let slopes = drawn(2, [most, inputs], stride);
+            for isa in Isa::available() {
+                // Both products of so many samples, from one on.
+                let both = |first: usize, samples: usize| {
+                    let matrix = |blocks| Matrix { blocks, stride }.skip_rows(first);
+                    let mut z = vec![Block::ZERO; blocks(outputs) * stride];
+                    isa.run(Forward {
+                        layer,
+                        outputs: 0..blocks(outputs),
+                        inputs: (matrix(&x), None),
+                        scale: PIXEL,
+                        samples,
+                        out: &mut z,
+                        stride,
+                    });
+                    let mut gradient = vec![Block::ZERO; blocks(inputs) * stride];
+                    isa.run(InputGradient {
+                        weights: layer.weights(),
+                        outputs,
+                        samples,
+                        delta: (matrix(&delta), None),
+                        slopes: &slopes[first..],
+                        out: &mut gradient,
+                        stride,
+                    });
+                    let rows = |out: Vec<Block>| -> Vec<Vec<Block>> {
+                        let row = |row| out.iter().skip(row).step_by(stride).copied().collect();
+                        (0..samples).map(row).collect()
+                    };
+                    [rows(z), rows(gradient)]
+                };
+                let alone: Vec<_> = (0..most).map(|sample| both(sample, 1)).collect();
+                for samples in 1..=most {
+                    let [z, gradient] = both(0, samples);
+                    let case = format!("{samples} x {inputs} x {outputs}, {}", isa.name());
+                    for (sample, [alone_z, alone_gradient]) in alone[..samples].iter().enumerate() {
+                        assert!(z[sample] == alone_z[0], "forward, sample {sample} of {case}");
+                        assert!(gradient[sample] == alone_gradient[0], "back, {sample} of {case}");
+                    }
+                }
+            }
         }
     }
 }

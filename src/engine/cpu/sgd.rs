@@ -1,7 +1,7 @@
 //! The SGD update, as `torch.optim.SGD` does it, fused to the end of the weight gradient's product.
 
 use super::elementwise::flush;
-use super::lanes::{Block, FAR, Lanes, prefetch_beyond};
+use super::lanes::{Block, Lanes, prefetch};
 use super::products::{OuterEpilogue, for_each_index};
 
 /// One step's update of a parameter `w` with gradient `g` and velocity `v`:
@@ -58,9 +58,9 @@ impl OuterEpilogue for Update<'_> {
         for n in 0..N {
             let first = (column - self.first + n) * self.stride + row;
             for m in 0..M {
-                prefetch_beyond::<FAR>(&self.weight[first], ahead + m);
+                prefetch(self.weight, first + ahead + m);
                 if self.rule.momentum > 0.0 {
-                    prefetch_beyond::<FAR>(&self.velocity[first], ahead + m);
+                    prefetch(self.velocity, first + ahead + m);
                 }
             }
         }

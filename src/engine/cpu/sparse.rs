@@ -12,7 +12,7 @@
 use std::ops::Range;
 
 use super::dense::transpose_part;
-use super::lanes::{Block, FAR, Kernel, LANES, Lanes, blocks, floats, prefetch_beyond};
+use super::lanes::{Block, Kernel, LANES, Lanes, blocks, floats, prefetch};
 use super::products::{Matrix, OuterEpilogue, call_tile, cut};
 use super::rows::{Finish, Sums, Turned};
 use super::sets::{Members, Sets, WORD};
@@ -73,10 +73,9 @@ impl Pack for Matrix<'_> {
 
     #[inline(always)]
     fn ask<const N: usize>(self, column: usize, row: usize, lines: Range<usize>) {
-        let Some(first) = self.blocks.first() else { return };
         for line in lines {
             let (n, k) = (line / WORD, line % WORD);
-            prefetch_beyond::<FAR>(first, (column + n) * self.stride + row + k);
+            prefetch(self.blocks, (column + n) * self.stride + row + k);
         }
     }
 }
@@ -99,11 +98,10 @@ impl Pack for Turned<'_> {
 
     #[inline(always)]
     fn ask<const N: usize>(self, column: usize, row: usize, lines: Range<usize>) {
-        let Some(first) = self.matrix.blocks.first() else { return };
         for line in lines {
             let block = row / LANES + line / (N * LANES);
             let output = column * LANES + line % (N * LANES);
-            prefetch_beyond::<FAR>(first, block * self.matrix.stride + output);
+            prefetch(self.matrix.blocks, block * self.matrix.stride + output);
         }
     }
 }
