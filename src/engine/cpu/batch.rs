@@ -154,10 +154,9 @@ impl Batch {
             self.gather(part, step.samples, probe);
             let pixels = std::mem::take(&mut self.pixels);
             let matrix = Matrix { blocks: &pixels, stride: self.stride };
-            let inputs = Floats { matrix, places: &places };
-            self.forward(network, inputs, step.samples.len(), dropout, probe);
+            self.forward(network, matrix, step.samples.len(), dropout, probe);
             let loss = self.loss(step, probe);
-            self.backward(network, inputs, step, next, probe);
+            self.backward(network, Floats { matrix, places: &places }, step, next, probe);
             self.pixels = pixels;
             loss
         };
@@ -177,22 +176,21 @@ impl Batch {
     ) -> &[u32] {
         probe.step(samples.len());
         self.take_labels(part, samples);
-        let mut places = std::mem::take(&mut self.places);
-        places.find(part, samples);
         if self.reads_bytes() {
+            let mut places = std::mem::take(&mut self.places);
+            places.find(part, samples);
             probe.lap(Operation::Gather, 0, || Work::moving(samples.len()));
             let inputs = places.pixels(part);
             let next = &mut NextBatch::new(part, next);
             self.logits(network, (inputs, PIXEL), samples.len(), next, probe);
+            self.places = places;
         } else {
             self.gather(part, samples, probe);
             let pixels = std::mem::take(&mut self.pixels);
             let matrix = Matrix { blocks: &pixels, stride: self.stride };
-            let inputs = Floats { matrix, places: &places };
-            self.forward(network, inputs, samples.len(), |_| None, probe);
+            self.forward(network, matrix, samples.len(), |_| None, probe);
             self.pixels = pixels;
         }
-        self.places = places;
         let logits = Logits { values: &self.output.logits, classes: self.output.classes };
         let predicted = &mut self.predicted[..samples.len()];
         let labels = &self.labels[..samples.len()];
@@ -230,11 +228,11 @@ impl Batch {
         probe.lap(Operation::Gather, 0, || Work::moving(5 * samples.len() * inputs));
     }
 
-    /// All layers forward, the pixels being a matrix.
+    /// All layers forward.
     fn forward(
         &mut self,
         network: &Network<'_>,
-        pixels: Floats<'_>,
+        pixels: Matrix<'_>,
         samples: usize,
         dropout: impl Fn(usize) -> Option<Dropout>,
         probe: &mut impl Probe,
@@ -242,7 +240,7 @@ impl Batch {
         let (isa, team, stride) = (self.isa, self.team, self.stride);
         // Taken out for as long as the logits are computed from the last of them.
         let mut layers = std::mem::take(&mut self.hidden);
-        let (mut inputs, mut scale) = (pixels.matrix, PIXEL);
+        let (mut inputs, mut scale) = (pixels, PIXEL);
         let mut active: Option<&Sets> = Some(&self.lit);
         for (index, (hidden, layer)) in layers.iter_mut().zip(&network.layers).enumerate() {
             let number = index + 1;

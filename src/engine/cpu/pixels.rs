@@ -81,7 +81,8 @@ impl<'a> Operand for Pixels<'a> {
     }
 }
 
-/// The pixels of a batch as floats, for a layer of many outputs, which reads them often; with the same sets.
+/// The pixels of a batch as floats, for a layer of many outputs, which reads them often: its weights' gradient passes over
+/// the same patches.
 #[derive(Clone, Copy)]
 pub struct Floats<'a> {
     pub matrix: Matrix<'a>,
@@ -101,19 +102,6 @@ impl<'a> Operand for Floats<'a> {
     #[inline(always)]
     fn load_part<L: Lanes>(lanes: L, item: &Block, part: usize) -> L::Part {
         lanes.load_part(item, part)
-    }
-
-    #[inline(always)]
-    fn along<'b, const N: usize, const M: usize>(
-        self,
-        row: usize,
-        depth: usize,
-        with: Runs<'b, Block>,
-    ) -> impl Iterator<Item = ([Self::Item; N], &'b [Block; M])> {
-        let rows = self.matrix.skip_rows(row);
-        let sets: [_; N] = array::from_fn(|n| self.places.of_sample(row + n));
-        let items = move |at: usize| array::from_fn(|n| &rows.blocks[at * rows.stride + n]);
-        with.picked(Picks::new(sets, depth)).map(move |(at, run)| (items(at), run))
     }
 
     #[inline(always)]
