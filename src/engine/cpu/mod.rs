@@ -1,10 +1,10 @@
 //! The CPU engine: every core trains trials of its own, in the widest vectors that it has.
 //!
 //! From the outside in: [`mod@array`] deals trials to threads, large ones to a [`team`] of them, [`trial`] trains
-//! one for an epoch, [`batch`] takes a batch through a [`network`], in passes ([`dense`], [`softmax_xent`], [`sgd`])
-//! made of matrix products (of [`rows`], and [others](products); those of many zeros [`sparse`] by [`sets`] of the rest;
-//! of [`pixels`] those that are not zero, which [`places`] knows) and [`elementwise`] functions, on [`lanes`]; a [`probe`] takes the times of them where a profile is wanted,
-//! and single [`operations`] can be measured.
+//! one for an epoch, [`batch`] takes a batch through a [`network`], in passes ([`dense`], [`softmax_xent`], [`sgd`]) made
+//! of matrix products (of a batch's [`rows`], and [others](products); those of many zeros [`sparse`], by [`sets`] of the
+//! rest; of [`pixels`] those that are not zero, which [`places`] knows) and [`elementwise`] functions, on [`lanes`]; a
+//! [`probe`] takes the times of them where a profile is wanted, and single [`operations`] can be measured.
 
 #![expect(clippy::needless_range_loop, reason = "lanes and registers are counted, not iterated")]
 

@@ -170,7 +170,7 @@ const fn lines_of_tile((samples, columns): (usize, usize), part: usize, whole: u
 }
 
 /// Repeats an expression for `$i` from 0 to `$count`, each time with a constant, where the count is known
-/// to be 3, 4, 6, 10 or 16 at most.
+/// to be 3, 4, 6, 10, 16 or 20 at most.
 ///
 /// A loop with a large body is not unrolled, and one index that is not a constant keeps the whole
 /// array in memory instead of registers. The conditions are `const`, so that rustc hands LLVM only the

@@ -1,9 +1,9 @@
 //! Products whose left operand has many zeros, which are passed over one by one.
 //!
 //! After relu half of a layer's values are zero, and so is half of what comes back to them; half of Fashion-MNIST's
-//! pixels are. But which ones is another question for each sample, so that a tile of many rows would have little to pass over. Tiles here are of one row, or
-//! of two that go by what either has: 61 % of a first layer's values and 52 % of a sixth's, whose units are on or off for
-//! most samples alike.
+//! pixels are. But which ones is another question for each sample, so that a tile of many rows would have little to pass
+//! over. Tiles here are of one row, or of two that go by what either has: 61 % of a first layer's values and 52 % of a
+//! sixth's, whose units are on or off for most samples alike.
 //!
 //! Such a tile reads nearly as much as it multiplies. So the right operand is taken in strips of 64 rows, copied to
 //! where they stay in the first-level cache while all rows of the left one pass by; of a row's set a strip is a single
