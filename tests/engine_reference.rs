@@ -81,7 +81,7 @@ fn large_batches_follow_the_reference_with_their_partial_last_batch() {
 
 #[test]
 fn large_layers_follow_the_reference_in_large_batches_with_their_partial_last_batch() {
-    // From 32 samples and 64 units on, a layer goes forward by another product, in strips of 128.
+    // Layers go forward in strips of 128 inputs, of which these have two and more.
     for batch_size in [16, 32, 47, 100, 256] {
         let name = format!("three large layers, batch {batch_size} of 300");
         let case = with(&name, |h| (h.batch_size, h.momentum) = (batch_size, 0.5));

@@ -439,7 +439,7 @@ pub fn transpose_part<L: Lanes>(lanes: L, from: &[Block], to: &mut [Block]) {
 
 /// Copies blocks in registers: a call of the library's function costs as much as a transpose.
 #[inline(always)]
-fn copy<L: Lanes>(lanes: L, from: &[Block], to: &mut [Block]) {
+pub fn copy<L: Lanes>(lanes: L, from: &[Block], to: &mut [Block]) {
     for (from, to) in from.iter().zip(to) {
         lanes.store(lanes.load(from), to);
     }

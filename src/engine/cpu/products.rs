@@ -241,7 +241,7 @@ pub const fn occurs(size: usize, most: usize) -> bool {
     size > 8 || !most.is_power_of_two() || size.is_power_of_two()
 }
 
-/// Calls `$tile` as a kernel with the values of `$size` as its constants; of each `$m` the `$n`.
+/// Calls `$tile` as a kernel with the values of `$size` as its constants: of each `$m` the `$n`, or `$m` alone.
 ///
 /// `$fits` says which of them there are.
 macro_rules! call_tile {

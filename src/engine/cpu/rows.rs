@@ -17,6 +17,7 @@
 use std::ops::Range;
 use std::slice;
 
+use super::dense::copy;
 use super::lanes::{Block, Kernel, LANES, Lanes, Runs, Walk, blocks, prefetch};
 use super::products::{Matrix, call_tile, cut, for_each_index, load, runs};
 
@@ -208,9 +209,7 @@ impl<'a> Turned<'a> {
         if let Some(lines) = lines.first_chunk() {
             return lines;
         }
-        for (line, to) in lines.iter().zip(&mut *zeros) {
-            lanes.store(lanes.load(line), to);
-        }
+        copy(lanes, lines, zeros);
         zeros
     }
 }

@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use super::dense::transpose_part;
+use super::dense::{copy, transpose_part};
 use super::lanes::{Block, Kernel, LANES, Lanes, blocks, floats, prefetch};
 use super::products::{Matrix, OuterEpilogue, call_tile, cut};
 use super::rows::{Finish, Sums, Turned};
@@ -65,9 +65,7 @@ impl Pack for Matrix<'_> {
     fn pack<L: Lanes>(self, lanes: L, column: usize, rows: Range<usize>, strip: &mut Strip) {
         for (n, to) in strip.iter_mut().enumerate() {
             let from = &self.column(column + n, rows.end)[rows.start..];
-            for (from, to) in from.iter().zip(to) {
-                lanes.store(lanes.load(from), to);
-            }
+            copy(lanes, from, to);
         }
     }
 
