@@ -9,7 +9,7 @@
 // The losses of the closed step are added in float64 in an order that only its number of rows decides:
 // thread t takes rows t, t + 128, ..., then the 128 sums are added as a tree.
 //
-// Cost: 4 bytes read a row (12 when scoring), 176 bytes a trial; two Philox blocks a trial and epoch.
+// Cost: 4 bytes read a row (12 when scoring), 192 bytes a trial; two Philox blocks a trial and epoch.
 // registers: at most 40
 
 #include "layout.cuh"
@@ -27,7 +27,7 @@ __device__ static void start_epoch(const Plan &plan, const Command &command, Clo
     clock.wrong = 0;
     clock.train_loss = 0.0;
     clock.validation_loss = 0.0;
-    clock.learning_rate = command.learning_rate;
+    clock.rule = command.rule;
     shuffle_keys(plan.seed, plan.shuffle_trial, clock.finished, clock.keys);
 }
 
@@ -100,12 +100,12 @@ begin(const Plan *plans, const Command *commands, Clock *clocks, const Data *dat
 
 // How the structs lie in memory, to be compared with the host's.
 extern "C" __device__ const unsigned int Command_layout[] = {
-    sizeof(Command), offsetof(Command, epoch), offsetof(Command, learning_rate)};
+    sizeof(Command), offsetof(Command, rule), offsetof(Command, epoch)};
 extern "C" __device__ const unsigned int Clock_layout[] = {
     sizeof(Clock), offsetof(Clock, step), offsetof(Clock, learning),
     offsetof(Clock, phase), offsetof(Clock, first),
     offsetof(Clock, finished), offsetof(Clock, wrong),
-    offsetof(Clock, learning_rate), offsetof(Clock, pad),
+    offsetof(Clock, rule),
     offsetof(Clock, train_loss), offsetof(Clock, validation_loss),
     offsetof(Clock, keys)};
 extern "C" __device__ const unsigned int Plan_layout[] = {
@@ -115,8 +115,10 @@ extern "C" __device__ const unsigned int Plan_layout[] = {
     offsetof(Plan, input_stride), offsetof(Plan, class_stride),
     offsetof(Plan, batch), offsetof(Plan, capacity),
     offsetof(Plan, shuffled), offsetof(Plan, shuffle_trial),
-    offsetof(Plan, momentum), offsetof(Plan, weight_decay),
-    offsetof(Plan, smoothing), offsetof(Plan, nesterov)};
+    offsetof(Plan, smoothing), offsetof(Plan, pad)};
+extern "C" __device__ const unsigned int Rule_layout[] = {
+    sizeof(Rule), offsetof(Rule, learning_rate), offsetof(Rule, momentum),
+    offsetof(Rule, weight_decay), offsetof(Rule, nesterov)};
 extern "C" __device__ const unsigned int Samples_layout[] = {
     sizeof(Samples), offsetof(Samples, pixels), offsetof(Samples, labels),
     offsetof(Samples, count), offsetof(Samples, pad)};

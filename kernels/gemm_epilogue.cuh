@@ -1,7 +1,7 @@
 // What becomes of a product's sums: four neighbouring columns of a row at a time.
 //
 //   forward         z = sum + bias;  c = activation(z) * dropout
-//   weight gradient c = sum
+//   weight gradient c = sum, or a step of SGD of c with the sum as its gradient (rule.cuh)
 //   input gradient  c = sum * activation'(z) * dropout
 //
 // Columns from n to the next multiple of 4 are written as zero, in c and in z.
@@ -10,6 +10,46 @@
 #include "gemm_problem.cuh"
 
 enum Product { FORWARD, WEIGHT_GRADIENT, INPUT_GRADIENT };
+
+// A step of SGD of four neighbouring weights. A thread reads several before it writes the first, so that one
+// wait serves them all.
+struct Weights {
+    float w[4], v[4];
+
+    __device__ void read(const float *weights, const float *velocity)
+    {
+        load(w, weights);
+        if (velocity) load(v, velocity);
+    }
+
+    // Of the four, `columns` exist. What lies beyond is zero, and must remain so.
+    __device__ void step(const Rule &rule, float4 gradient, unsigned int columns)
+    {
+        const float g[4] = {gradient.x, gradient.y, gradient.z, gradient.w};
+#pragma unroll
+        for (unsigned int i = 0; i < 4; i++) step_value(rule, w[i], v[i], i < columns ? g[i] : 0.0f);
+    }
+
+    __device__ void write(float *weights, float *velocity) const
+    {
+        store(weights, w);
+        if (velocity) store(velocity, v);
+    }
+
+    __device__ static void load(float (&values)[4], const float *from)
+    {
+        const float4 four = *(const float4 *)from;
+        values[0] = four.x, values[1] = four.y, values[2] = four.z, values[3] = four.w;
+    }
+
+    // By hand: the compiler makes four stores of it, each of which touches every sector.
+    __device__ static void store(float *to, const float (&values)[4])
+    {
+        asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)), "f"(values[0]),
+                     "f"(values[1]), "f"(values[2]), "f"(values[3])
+                     : "memory");
+    }
+};
 
 template <Product PRODUCT>
 __device__ inline void finish(const GemmProblem &problem, unsigned int row, unsigned int column, float4 sums)

@@ -14,7 +14,9 @@
 //   16x16    2.61 / 2.22 / 2.25            27.3                         0            1408 /  1280 /  1536,  1024
 //
 // The floor is (M + N) * 256 floats. What exceeds it are rows that do not begin at a sector, because these
-// were counted with leading dimensions of 4 modulo 8: multiples of 8 come to the floor.
+// were counted with leading dimensions of 4 modulo 8: multiples of 8 come to the floor. A weight gradient that
+// updates its weights moves 16 bytes more for each (8 without momentum), and so touches 1.02 to 1.12 x the
+// sectors of that; on its own a product stores 4, which an update would read again: 20.
 //
 // Not measured: no GPU was at hand. An H200 adds four warps' products a cycle; 128x128 then asks for 1.06
 // shared transactions a cycle where each 16-byte read counts as four, and the hardware has one to give, but

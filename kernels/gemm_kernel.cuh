@@ -22,13 +22,16 @@ extern "C" __device__ const unsigned int Step_layout[] = {sizeof(Step), offsetof
 extern "C" __device__ const unsigned int Dropout_layout[] = {
     sizeof(Dropout),          offsetof(Dropout, seed),        offsetof(Dropout, trial),
     offsetof(Dropout, purpose), offsetof(Dropout, probability), offsetof(Dropout, units)};
+extern "C" __device__ const unsigned int Rule_layout[] = {
+    sizeof(Rule), offsetof(Rule, learning_rate), offsetof(Rule, momentum), offsetof(Rule, weight_decay),
+    offsetof(Rule, nesterov)};
 extern "C" __device__ const unsigned int GemmProblem_layout[] = {
-    sizeof(GemmProblem),      offsetof(GemmProblem, a),    offsetof(GemmProblem, b),
-    offsetof(GemmProblem, c),   offsetof(GemmProblem, bias), offsetof(GemmProblem, z),
-    offsetof(GemmProblem, step), offsetof(GemmProblem, dropout), offsetof(GemmProblem, m),
-    offsetof(GemmProblem, n),   offsetof(GemmProblem, k),    offsetof(GemmProblem, lda),
-    offsetof(GemmProblem, ldb), offsetof(GemmProblem, ldc),  offsetof(GemmProblem, activation),
-    offsetof(GemmProblem, pad)};
+    sizeof(GemmProblem),        offsetof(GemmProblem, a),        offsetof(GemmProblem, b),
+    offsetof(GemmProblem, c),    offsetof(GemmProblem, bias),     offsetof(GemmProblem, z),
+    offsetof(GemmProblem, rule), offsetof(GemmProblem, velocity), offsetof(GemmProblem, step),
+    offsetof(GemmProblem, dropout), offsetof(GemmProblem, m),     offsetof(GemmProblem, n),
+    offsetof(GemmProblem, k),    offsetof(GemmProblem, lda),      offsetof(GemmProblem, ldb),
+    offsetof(GemmProblem, ldc),  offsetof(GemmProblem, activation), offsetof(GemmProblem, pad)};
 extern "C" __device__ const unsigned int GemmTile_layout[] = {
     sizeof(GemmTile), offsetof(GemmTile, problem), offsetof(GemmTile, tile_m), offsetof(GemmTile, tile_n),
     offsetof(GemmTile, pad)};
@@ -141,25 +144,59 @@ __device__ inline void gemm(const GemmProblem *__restrict__ problems, const Gemm
 
     // One row of warps after another puts its sums into shared memory, from where all threads take them in
     // whole rows: a store is 16 bytes a thread and the epilogue's code stands here once.
+    constexpr unsigned int QUADS = T::WARP_M * T::N / 4;
+    constexpr unsigned int AHEAD = QUADS > T::THREADS ? 2 : 1;  // quads read together, in eight registers each
 #pragma unroll 1
     for (unsigned int turn = 0; turn < T::WARPS_M; turn++) {
-        __syncthreads();
-        if (warp_m == turn) core.put(memory + slice * T::WARP_M * Core::SUMS_STRIDE + warp_n * T::WARP_N);
-        __syncthreads();
-#pragma unroll 1
-        for (unsigned int quad = threadIdx.x; quad < T::WARP_M * T::N / 4; quad += T::THREADS) {
-            const unsigned int row = quad / (T::N / 4), column = quad % (T::N / 4) * 4;
-            if (first_m + turn * T::WARP_M + row >= m || first_n + column >= n) continue;
+        // Where a quad of a round lies in the tile, and whether it lies in C.
+        const auto row_of = [](unsigned int quad) { return quad / (T::N / 4); };
+        const auto column_of = [](unsigned int quad) { return quad % (T::N / 4) * 4; };
+        const unsigned int top = first_m + turn * T::WARP_M;
+        const auto inside = [=](unsigned int quad) {
+            return quad < QUADS && top + row_of(quad) < m && first_n + column_of(quad) < n;
+        };
+        const auto sum = [=](unsigned int quad) {
             float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll
             for (int s = 0; s < T::SLICES; s++) {
-                const float4 part = *(const float4 *)(memory + (s * T::WARP_M + row) * Core::SUMS_STRIDE + column);
+                const float *line = memory + (s * T::WARP_M + row_of(quad)) * Core::SUMS_STRIDE;
+                const float4 part = *(const float4 *)(line + column_of(quad));
                 sum.x += part.x;
                 sum.y += part.y;
                 sum.z += part.z;
                 sum.w += part.w;
             }
-            finish<PRODUCT>(problem, first_m + turn * T::WARP_M + row, first_n + column, sum);
+            return sum;
+        };
+        __syncthreads();
+        if (warp_m == turn) core.put(memory + slice * T::WARP_M * Core::SUMS_STRIDE + warp_n * T::WARP_N);
+        __syncthreads();
+        if (PRODUCT == WEIGHT_GRADIENT && problem.rule) {
+            const Rule rule = *problem.rule;
+            float *const weights = problem.c, *const velocity = problem.velocity;
+            const unsigned int stride = problem.ldc;
+#pragma unroll 1
+            for (unsigned int first = threadIdx.x; first < QUADS; first += AHEAD * T::THREADS) {
+                Weights four[AHEAD] = {};
+#pragma unroll
+                for (unsigned int i = 0; i < AHEAD; i++) {
+                    const unsigned int quad = first + i * T::THREADS;
+                    const size_t at = (size_t)(top + row_of(quad)) * stride + first_n + column_of(quad);
+                    if (inside(quad)) four[i].read(weights + at, velocity ? velocity + at : nullptr);
+                }
+#pragma unroll
+                for (unsigned int i = 0; i < AHEAD; i++) {
+                    const unsigned int quad = first + i * T::THREADS;
+                    const size_t at = (size_t)(top + row_of(quad)) * stride + first_n + column_of(quad);
+                    if (!inside(quad)) continue;
+                    four[i].step(rule, sum(quad), n - first_n - column_of(quad));
+                    four[i].write(weights + at, velocity ? velocity + at : nullptr);
+                }
+            }
+        } else {
+#pragma unroll 1
+            for (unsigned int quad = threadIdx.x; quad < QUADS; quad += T::THREADS)
+                if (inside(quad)) finish<PRODUCT>(problem, top + row_of(quad), first_n + column_of(quad), sum(quad));
         }
     }
 }

@@ -2,6 +2,7 @@
 // structs are in src/engine/cuda/launch/gemm.rs, which says what each product does with them.
 #pragma once
 #include "dropout.cuh"
+#include "rule.cuh"
 #include "step.cuh"
 
 struct GemmProblem {
@@ -9,6 +10,8 @@ struct GemmProblem {
     float *c;
     const float *bias;       // forward: n values, or null
     float *z;                // as c. forward writes it, or null; input gradient reads it, null: derivative 1
+    const Rule *rule;        // weight gradient: by it the product moves c; null: it is written there
+    float *velocity;         // as c; null without momentum
     const Step *step;        // its rows are m (forward, input gradient) or k (weight gradient); null: as given
     const Dropout *dropout;  // or null
     unsigned int m, n, k;

@@ -1,12 +1,13 @@
 // What the kernels know of a trial: its plan, which never changes while its array stands, and its clock,
 // which `begin` moves on at every tick. The same structs are in src/engine/cuda/launch/trial.rs.
 #pragma once
+#include "rule.cuh"
 #include "step.cuh"
 
-// What the host decided last: epoch `epoch` (from 1) may be trained, at this learning rate.
+// What the host decided last: epoch `epoch` (from 1) may be trained, by this rule.
 struct Command {
+    Rule rule;
     unsigned int epoch;
-    float learning_rate;
 };
 
 enum Phase { IDLE = 0, TRAINING = 1, SCORING = 2 };
@@ -18,8 +19,7 @@ struct Clock {
     unsigned int first;     // place in the phase of the step's first sample
     unsigned int finished;  // epochs trained and scored
     unsigned int wrong;     // validation samples found wrong so far in this epoch
-    float learning_rate;    // of this epoch
-    unsigned int pad;
+    Rule rule;              // of this epoch
     double train_loss;       // sum over the epoch's samples so far
     double validation_loss;  // likewise
     unsigned int keys[8];    // round keys of this epoch's shuffle
@@ -38,8 +38,8 @@ struct Plan {
     unsigned int capacity;       // samples of a scoring step; at least `batch`
     unsigned int shuffled;       // 0: the order of the files
     unsigned int shuffle_trial;  // whose order it is
-    float momentum, weight_decay, smoothing;
-    unsigned int nesterov;
+    float smoothing;             // of labels
+    unsigned int pad;
 };
 
 // One part of the data set, as it was uploaded.

@@ -7,7 +7,7 @@ use bytemuck::Zeroable;
 use common::cuda::{Gpu, buffer, gpu, keys, zeros};
 use warpsweep::engine::cuda::launch::Buffer;
 use warpsweep::engine::cuda::launch::begin::Begin;
-use warpsweep::engine::cuda::launch::trial::{Clock, Command, Data, Plan, Samples};
+use warpsweep::engine::cuda::launch::trial::{Clock, Command, Data, Plan, Rule, Samples};
 
 const TRAINING: usize = 600;
 const VALIDATION: usize = 150;
@@ -111,7 +111,9 @@ impl Bench {
 
     /// Lets a trial train an epoch.
     fn command(&mut self, trial: usize, epoch: u32, learning_rate: f32) {
-        self.commands.upload(trial, &[Command { epoch, learning_rate }]).expect("an upload");
+        self.commands
+            .upload(trial, &[Command { rule: Rule { learning_rate, ..Rule::default() }, epoch }])
+            .expect("an upload");
     }
 
     /// Writes what the kernels of a step leave behind: losses, and predictions of which every third is
@@ -156,7 +158,7 @@ fn check_epoch(bench: &mut Bench, finished: u32) {
             assert_eq!(clock.train_loss.to_bits(), train_loss.to_bits(), "{place}");
             assert_eq!(clock.validation_loss.to_bits(), validation_loss.to_bits(), "{place}");
             assert_eq!(clock.wrong, wrong, "{place}");
-            assert_eq!(clock.learning_rate, rate(trial), "{place}");
+            assert_eq!(clock.rule.learning_rate, rate(trial), "{place}");
             assert_eq!(clock.keys, keys(SEED, 10 + trial as u32, u64::from(finished)), "{place}");
             let Some(step) = schedules[trial].get(tick).copied() else {
                 // Until the next command it idles, whatever the others do.

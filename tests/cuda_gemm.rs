@@ -160,7 +160,7 @@ impl Placed {
             ldb: b.stride as u32,
             ldc: z.stride as u32,
             activation: case.activation,
-            pad: 0,
+            ..GemmProblem::default()
         };
         let (_operands, _step, _dropout) = (operands, step, dropout);
         Placed { case, a, b, z, bias, c, z_buffer, problem, _operands, _step, _dropout }

@@ -56,7 +56,7 @@ fn a_simulated_device_is_profiled_in_counts_that_are_those_of_the_device() {
     assert!(ticks["one_by_one"].as_u64() > Some(0) && ticks["in_graphs"].as_u64() > Some(0));
 
     let (rows, counts) = (rows(&profile), counts(&home, "counts.json"));
-    for kernel in ["begin", "gather", "forward", "softmax_xent", "input_gradient", "sgd"] {
+    for kernel in ["begin", "gather", "forward", "softmax_xent", "input_gradient", "sgd_bias"] {
         let row = row(&rows, kernel);
         let name = row["operation"].as_str().expect("a name");
         let count = &counts[name];
@@ -124,7 +124,7 @@ fn once_launches_a_kernel_exactly_once() {
     let counted = home.path("once.json");
     let counted = counted.to_str().expect("a UTF-8 path");
     // The second forward product of the model is another launch of the same name or of another tile.
-    for kernel in ["gather", "forward", "sgd"] {
+    for kernel in ["gather", "forward", "sgd_bias"] {
         let arguments = small(&home, &["--once", kernel, "--format", "json"]);
         let output = run(&home, &arguments, &[("CUDA_SIM_COUNTS", counted)]);
         let profile = json_lines(&output).remove(0);

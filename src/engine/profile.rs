@@ -62,7 +62,7 @@ impl Work {
 
 /// Whether an operation does no arithmetic to speak of, so that its bytes alone bound it.
 pub fn moves_only(operation: &str) -> bool {
-    matches!(operation, "gather" | "sgd")
+    matches!(operation, "gather" | "sgd" | "sgd_bias")
 }
 
 impl std::ops::Add for Work {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::launch::gemm::Step;
-use super::launch::trial::{Clock, Command};
+use super::launch::trial::{Clock, Command, Rule};
 use super::launch::{CudaError, Event, Graph, Pinned};
 use super::layout::Layout;
 use super::placed::Placed;
@@ -74,8 +74,16 @@ impl<'a> LayeredGroup<'a> {
 
     /// Lets a member train its next epoch.
     fn command(&mut self, index: usize) {
-        let (epoch, learning_rate) = self.members[index].call();
-        self.commands[index] = Command { epoch, learning_rate };
+        let member = &mut self.members[index];
+        let (epoch, learning_rate) = member.call();
+        let numbers = &member.trial.recipe.hyperparameters;
+        let rule = Rule {
+            learning_rate,
+            momentum: numbers.momentum,
+            weight_decay: numbers.weight_decay,
+            nesterov: u32::from(numbers.nesterov),
+        };
+        self.commands[index] = Command { rule, epoch };
     }
 
     /// Sends the device off for one graph.

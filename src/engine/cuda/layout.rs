@@ -45,8 +45,6 @@ pub struct LayerPlaces {
     /// Of every matrix with a column an output.
     pub stride: usize,
     pub state: StatePlaces,
-    /// In the scratch: `[inputs][stride]`, the gradient of the weights.
-    pub gradient: usize,
     /// In the scratch: `[capacity][stride]`, what the layer gives (the logits of the last).
     pub values: usize,
     /// In the scratch: `[capacity][stride]`, a hidden layer's sums before the activation. None for
@@ -77,7 +75,6 @@ impl LayerPlaces {
                 bias: state.take(stride),
                 velocities: momentum.then(|| [state.take(weights), state.take(stride)]),
             },
-            gradient: scratch.take(weights),
             values: scratch.take(rows),
             sums: has_sums.then(|| scratch.take(rows)),
             delta: scratch.take(rows),
@@ -212,7 +209,7 @@ mod tests {
             if let Some([of_weights, of_biases]) = layer.state.velocities {
                 state.extend([(of_weights, weights), (of_biases, layer.stride)]);
             }
-            scratch.extend([(layer.gradient, weights), (layer.values, rows), (layer.delta, rows)]);
+            scratch.extend([(layer.values, rows), (layer.delta, rows)]);
             scratch.extend(layer.sums.map(|place| (place, rows)));
         }
         scratch.push((layout.inputs, layout.capacity * layout.input_stride));
@@ -264,7 +261,7 @@ mod tests {
         assert_eq!(fit(each[0]), 1);
         assert_eq!(fit(each[0] + each[1] + each[2] - 1), 2);
         assert_eq!(fit(each.iter().sum()), 3);
-        // Weights of 33 x 8 and 8 x 12, their velocities and gradients, are part of it.
-        assert!(each[0] > 4 * 3 * (33 * 8 + 8 * 12), "{each:?}");
+        // Weights of 33 x 8 and 8 x 12, and their velocities, are part of it.
+        assert!(each[0] > 4 * 2 * (33 * 8 + 8 * 12), "{each:?}");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::data::DeviceData;
 use super::launch::gemm::{Dropout, Grouped, Product};
 use super::launch::init::InitTensor;
-use super::launch::sgd::SgdTensor;
+use super::launch::sgd_bias::BiasLayer;
 use super::launch::trial::{Clock, Command, Plan, Tile};
 use super::launch::{Buffer, CudaError, Pinned};
 use super::layout::{Cursor, Layout};
@@ -27,7 +27,7 @@ pub struct Placed<'a> {
     gather: Buffer<Tile>,
     xent: Buffer<Tile>,
     init: (Buffer<InitTensor>, Buffer<Tile>),
-    sgd: (Buffer<SgdTensor>, Buffer<Tile>),
+    biases: (Buffer<BiasLayer>, Buffer<Tile>),
     forward: Vec<Grouped>,
     input_gradients: Vec<Grouped>,
     weight_gradients: Grouped,
@@ -84,9 +84,9 @@ impl<'a> Placed<'a> {
                 Buffer::from_slice(stream, &tables.init.0)?,
                 Buffer::from_slice(stream, &tables.init.1)?,
             ),
-            sgd: (
-                Buffer::from_slice(stream, &tables.sgd.0)?,
-                Buffer::from_slice(stream, &tables.sgd.1)?,
+            biases: (
+                Buffer::from_slice(stream, &tables.biases.0)?,
+                Buffer::from_slice(stream, &tables.biases.1)?,
             ),
             forward: levels(Product::Forward, &tables.forward)?,
             input_gradients: levels(Product::InputGradient, &tables.input_gradients)?,
@@ -115,7 +115,7 @@ impl<'a> Placed<'a> {
             level.launch(stream)?;
         }
         self.weight_gradients.launch(stream)?;
-        kernels.sgd.launch(stream, &self.plans, &self.clocks, &self.sgd.0, &self.sgd.1)
+        kernels.sgd_bias.launch(stream, &self.clocks, &self.biases.0, &self.biases.1)
     }
 
     /// The part of a tick that scoring needs too: from the pixels to losses and predictions.

@@ -245,16 +245,16 @@ fn works_of(trial: &Trial, layout: &Layout, split: &Split) -> Vec<(String, Work)
         };
         let forward = (layout.capacity, outputs);
         works.push(product(Product::Forward, forward, all, all_steps, 0));
-        works.push(product(Product::WeightGradient, (inputs, outputs), training, steps, 0));
+        // The weights are read and written, where there is momentum their velocities too.
+        let more = if layer.state.velocities.is_some() { 3 } else { 1 };
+        let update = 4 * steps * more * weights;
+        works.push(product(Product::WeightGradient, (inputs, outputs), training, steps, update));
         if index > 0 {
             let slopes = 4 * training * inputs;
             let tile = (layout.batch, inputs);
             works.push(product(Product::InputGradient, tile, training, steps, slopes));
         }
-        // Of a weight: its value and velocity, read and written, and its gradient, read.
-        let each = if layer.state.velocities.is_some() { 5 } else { 3 };
-        let bytes = 4 * (steps * each * weights + training * outputs);
-        works.push(("sgd".to_owned(), Work::moving(bytes)));
+        works.push(("sgd_bias".to_owned(), Work::moving(4 * training * outputs)));
     }
     // All products, but of what they move only the pixels: the rest stays on the multiprocessor.
     let flops = works.iter().map(|(_, work)| work.flops).sum();

@@ -12,7 +12,7 @@ pub struct Program<'a> {
     pub headers: &'a [(&'a str, &'a str)],
 }
 
-/// The embedded kernel file of this name, `sgd.cu`, with the headers of `kernels/`.
+/// The embedded kernel file of this name, `sgd_bias.cu`, with the headers of `kernels/`.
 pub fn embedded(name: &str) -> Option<Program<'static>> {
     let (name, source) = SOURCES.iter().find(|(file, _)| *file == name)?;
     Some(Program { name, source, headers: SOURCES })

@@ -7,7 +7,7 @@ use std::mem::offset_of;
 
 use super::launch::gemm::{Dropout, GemmProblem};
 use super::launch::init::{self, InitTensor};
-use super::launch::sgd::{self, SgdTensor};
+use super::launch::sgd_bias::{self, BiasLayer};
 use super::launch::trial::{Clock, Plan, Tile};
 use super::launch::{gather, softmax_xent};
 use super::layout::{LayerPlaces, Layout};
@@ -42,6 +42,10 @@ impl Bases {
     fn learning(&self, slot: usize) -> u64 {
         self.step(slot) + offset_of!(Clock, learning) as u64
     }
+
+    fn rule(&self, slot: usize) -> u64 {
+        self.step(slot) + offset_of!(Clock, rule) as u64
+    }
 }
 
 /// All tables of a group.
@@ -51,13 +55,14 @@ pub struct Tables {
     pub gather: Vec<Tile>,
     pub xent: Vec<Tile>,
     pub init: (Vec<InitTensor>, Vec<Tile>),
-    pub sgd: (Vec<SgdTensor>, Vec<Tile>),
+    pub biases: (Vec<BiasLayer>, Vec<Tile>),
     pub dropouts: Vec<Dropout>,
     /// `forward[l]`: the trials' layers `l`, counted from the pixels.
     pub forward: Vec<Vec<GemmProblem>>,
     /// `input_gradients[d]`: the trials' layers `d`, counted from the logits.
     pub input_gradients: Vec<Vec<GemmProblem>>,
-    /// Of every layer: they wait for nothing but the deltas.
+    /// Of every layer: they wait for nothing but the deltas, and for the input gradients, which read the
+    /// weights that they change.
     pub weight_gradients: Vec<GemmProblem>,
 }
 
@@ -82,19 +87,17 @@ impl Tables {
             tables.plans.push(place.plan(shuffle));
             tables.gather.extend(tiles(slot, layout.capacity, gather::ROWS));
             tables.xent.extend(tiles(slot, layout.capacity, softmax_xent::ROWS));
-            tables.add_tensors(&place);
+            tables.add_biases(&place);
             tables.add_products(&place);
         }
         tables
     }
 
-    fn add_tensors(&mut self, place: &Place<'_>) {
+    fn add_biases(&mut self, place: &Place<'_>) {
+        let (layers, work) = &mut self.biases;
         for layer in &place.layout.layers {
-            for (tensor, size) in place.updates(layer).into_iter().zip([sgd::VALUES, sgd::COLUMNS])
-            {
-                self.sgd.1.extend(tiles(self.sgd.0.len(), tensor.count as usize, size));
-                self.sgd.0.push(tensor);
-            }
+            work.extend(tiles(layers.len(), layer.shape.outputs, sgd_bias::COLUMNS));
+            layers.push(place.biases(layer));
         }
     }
 
@@ -202,39 +205,27 @@ impl Place<'_> {
             capacity: layout.capacity as u32,
             shuffled,
             shuffle_trial,
-            momentum: numbers.momentum,
-            weight_decay: numbers.weight_decay,
             smoothing: numbers.label_smoothing,
-            nesterov: u32::from(numbers.nesterov),
+            pad: 0,
         }
     }
 
-    /// The weights and the biases of a layer, as they are updated.
-    fn updates(&self, layer: &LayerPlaces) -> [SgdTensor; 2] {
-        let [weight_velocity, bias_velocity] = match layer.state.velocities {
-            Some(places) => places.map(|place| self.bases.state(place)),
-            None => [0, 0],
-        };
-        let trial = self.slot as u32;
-        let weights = SgdTensor {
-            values: self.bases.state(layer.state.weight),
-            velocity: weight_velocity,
-            gradient: self.bases.scratch(layer.gradient),
-            trial,
-            count: (layer.shape.inputs * layer.stride) as u32,
-            stride: 0,
-            pad: 0,
-        };
-        let biases = SgdTensor {
+    /// The biases of a layer, as they are updated.
+    fn biases(&self, layer: &LayerPlaces) -> BiasLayer {
+        BiasLayer {
             values: self.bases.state(layer.state.bias),
-            velocity: bias_velocity,
-            gradient: self.bases.scratch(layer.delta),
-            trial,
+            velocity: self.velocity(layer, |[_, biases]| biases),
+            delta: self.bases.scratch(layer.delta),
+            trial: self.slot as u32,
             count: layer.shape.outputs as u32,
             stride: layer.stride as u32,
             pad: 0,
-        };
-        [weights, biases]
+        }
+    }
+
+    /// The address of a layer's velocities, of weights or of biases; 0 without momentum.
+    fn velocity(&self, layer: &LayerPlaces, which: impl Fn([usize; 2]) -> usize) -> u64 {
+        layer.state.velocities.map_or(0, |places| self.bases.state(which(places)))
     }
 
     fn hidden(&self, index: usize) -> Option<&Hidden> {
@@ -272,7 +263,6 @@ impl Place<'_> {
             bias: self.bases.state(layer.state.bias),
             z: layer.sums.map_or(0, |place| self.bases.scratch(place)),
             step: self.bases.step(self.slot),
-            dropout: 0,
             m: self.layout.capacity as u32,
             n: layer.shape.outputs as u32,
             k: layer.shape.inputs as u32,
@@ -280,30 +270,28 @@ impl Place<'_> {
             ldb: layer.stride as u32,
             ldc: layer.stride as u32,
             activation: activation(self.hidden(index)),
-            pad: 0,
+            ..GemmProblem::default()
         }
     }
 
-    /// `gradient = inputs^T x delta`
+    /// A step of SGD of the weights, by the gradient `inputs^T x delta`.
     fn weight_gradient(&self, index: usize) -> GemmProblem {
         let layer = &self.layout.layers[index];
         let (a, lda) = self.given(index);
         GemmProblem {
             a,
             b: self.bases.scratch(layer.delta),
-            c: self.bases.scratch(layer.gradient),
-            bias: 0,
-            z: 0,
+            c: self.bases.state(layer.state.weight),
+            rule: self.bases.rule(self.slot),
+            velocity: self.velocity(layer, |[weights, _]| weights),
             step: self.bases.learning(self.slot),
-            dropout: 0,
             m: layer.shape.inputs as u32,
             n: layer.shape.outputs as u32,
             k: self.layout.batch as u32,
             lda: lda as u32,
             ldb: layer.stride as u32,
             ldc: layer.stride as u32,
-            activation: 0,
-            pad: 0,
+            ..GemmProblem::default()
         }
     }
 
@@ -314,11 +302,9 @@ impl Place<'_> {
             a: self.bases.scratch(layer.delta),
             b: self.bases.state(layer.state.weight),
             c: self.bases.scratch(below.delta),
-            bias: 0,
             // ReLU gives something above zero exactly where its derivative is one.
             z: self.bases.scratch(below.sums.unwrap_or(below.values)),
             step: self.bases.learning(self.slot),
-            dropout: 0,
             m: self.layout.batch as u32,
             n: layer.shape.inputs as u32,
             k: layer.shape.outputs as u32,
@@ -326,7 +312,7 @@ impl Place<'_> {
             ldb: layer.stride as u32,
             ldc: below.stride as u32,
             activation: activation(self.hidden(index - 1)),
-            pad: 0,
+            ..GemmProblem::default()
         }
     }
 }

@@ -11,7 +11,7 @@ use super::launch::begin::Begin;
 use super::launch::gather::Gather;
 use super::launch::gemm::Gemm;
 use super::launch::init::Init;
-use super::launch::sgd::Sgd;
+use super::launch::sgd_bias::SgdBias;
 use super::launch::softmax_xent::SoftmaxXent;
 use super::launch::{CudaError, Device, Module, Stream};
 use super::tiles::Precision;
@@ -34,7 +34,7 @@ pub struct Kernels {
     pub gather: Gather,
     pub init: Init,
     pub softmax_xent: SoftmaxXent,
-    pub sgd: Sgd,
+    pub sgd_bias: SgdBias,
     pub gemm: Gemm,
 }
 
@@ -49,7 +49,7 @@ impl Kernels {
             gather: Gather::new(&module("gather.cu")?)?,
             init: Init::new(&module("init.cu")?)?,
             softmax_xent: SoftmaxXent::new(&module("softmax_xent.cu")?)?,
-            sgd: Sgd::new(&module("sgd.cu")?)?,
+            sgd_bias: SgdBias::new(&module("sgd_bias.cu")?)?,
             gemm: Gemm::new(module(precision.program())?)?,
         })
     }

@@ -6,11 +6,10 @@ use serde_json::Map;
 use super::gemm::FLUSH;
 use super::{Outcome, Visit, cached, skipped};
 use crate::engine::cuda::launch::gather::{self, Gather};
-use crate::engine::cuda::launch::gemm::Step;
+use crate::engine::cuda::launch::gemm::{Gemm, GemmProblem, Grouped, Product, Step};
 use crate::engine::cuda::launch::init::{self, Init, InitTensor};
-use crate::engine::cuda::launch::sgd::{self, Sgd, SgdTensor};
 use crate::engine::cuda::launch::softmax_xent::{self, SoftmaxXent};
-use crate::engine::cuda::launch::trial::{Clock, Data, Plan, Samples, Tile};
+use crate::engine::cuda::launch::trial::{Clock, Data, Plan, Rule, Samples, Tile};
 use crate::engine::cuda::launch::{Buffer, CudaError, Stream};
 use crate::engine::cuda::tiles::Precision;
 use crate::error::Result;
@@ -129,7 +128,6 @@ impl Sizes {
         let clock = |trial: usize| Clock {
             step,
             learning: step,
-            learning_rate: RATE,
             keys: keys(trial as u32),
             ..Clock::zeroed()
         };
@@ -137,8 +135,7 @@ impl Sizes {
     }
 }
 
-const RATE: f32 = 0.125;
-const MOMENTUM: f32 = 0.5;
+const RULE: Rule = Rule { learning_rate: 0.125, momentum: 0.5, weight_decay: 0.0, nesterov: 0 };
 
 fn drawn(seed: u64, which: u16, count: usize) -> Vec<f32> {
     let stream = Draws::new(seed, Purpose::Synthetic(which), 0);
@@ -274,46 +271,67 @@ impl Kernel {
         })
     }
 
+    /// The weight gradient, and the step of SGD that is part of it.
     fn sgd(bench: &Bench, cuda: &CudaDevice, point: &Point) -> Result<Kernel, CudaError> {
-        let sizes = Sizes::of(point);
-        let Sizes { trials, units, inputs, .. } = sizes;
-        let stride = units.next_multiple_of(4);
+        let Sizes { trials, rows, units, inputs } = Sizes::of(point);
+        let (stride, given_stride) = (units.next_multiple_of(4), inputs.next_multiple_of(4));
         let count = inputs * stride;
-        let (host, slope) =
-            (drawn(bench.seed, 2, trials * count), drawn(bench.seed, 3, trials * count));
-        let (weights, gradient) = (upload(cuda, &host)?, upload(cuda, &slope)?);
-        let velocity = zeroed::<f32>(cuda, trials * count)?;
-        let tensor = |trial: usize| SgdTensor {
-            values: weights.address_of(trial * count),
-            velocity: velocity.address_of(trial * count),
-            gradient: gradient.address_of(trial * count),
-            trial: trial as u32,
-            count: count as u32,
-            stride: 0,
-            pad: 0,
+        let drawn = |which, rows: usize, (columns, stride): (usize, usize)| {
+            let mut values = drawn(bench.seed, which, rows * stride);
+            let padding = values.iter_mut().enumerate().filter(|(i, _)| i % stride >= columns);
+            padding.for_each(|(_, value)| *value = 0.0);
+            values
         };
-        let tensors = upload(cuda, &(0..trials).map(tensor).collect::<Vec<_>>())?;
-        let plans = upload(cuda, &vec![Plan { momentum: MOMENTUM, ..Plan::zeroed() }; trials])?;
-        let clocks = upload(cuda, &sizes.clocks(|_| [0; 8]))?;
-        let tiles = upload(cuda, &sizes.tiles(count, sgd::VALUES))?;
-        let kernel = Sgd::new(&cuda.compiler.kernels(cuda.stream.device(), "sgd.cu")?)?;
+        let host = drawn(2, trials * inputs, (units, stride));
+        let given = drawn(3, trials * rows, (inputs, given_stride));
+        let slopes = drawn(4, trials * rows, (units, stride));
+        let (weights, a, b) = (upload(cuda, &host)?, upload(cuda, &given)?, upload(cuda, &slopes)?);
+        let velocity = zeroed::<f32>(cuda, trials * count)?;
+        let rule = upload(cuda, &[RULE])?;
+        let problem = |trial: usize| GemmProblem {
+            a: a.address_of(trial * rows * given_stride),
+            b: b.address_of(trial * rows * stride),
+            c: weights.address_of(trial * count),
+            rule: rule.address(),
+            velocity: velocity.address_of(trial * count),
+            m: inputs as u32,
+            n: units as u32,
+            k: rows as u32,
+            lda: given_stride as u32,
+            ldb: stride as u32,
+            ldc: stride as u32,
+            ..GemmProblem::default()
+        };
+        let problems: Vec<GemmProblem> = (0..trials).map(problem).collect();
+        let program = Precision::Fp32.program();
+        let gemm = Gemm::new(cuda.compiler.kernels(cuda.stream.device(), program)?)?;
+        let grouped = Grouped::new(&gemm, &cuda.stream, Product::WeightGradient, &problems)?;
         let check = move || {
             let got = weights.download()?;
             let wrong = sampled(trials * count).find_map(|place| {
+                let (input, unit) = (place / stride, place % stride);
+                let (trial, input) = (input / inputs, input % inputs);
+                let term = |row: usize| {
+                    let row = trial * rows + row;
+                    let (x, d) = (given[row * given_stride + input], slopes[row * stride + unit]);
+                    f64::from(x) * f64::from(d)
+                };
                 // The first step: the velocity is the gradient.
-                let expected = (-RATE).mul_add(slope[place], host[place]);
-                let value = got[place];
-                (value.to_bits() != expected.to_bits())
-                    .then(|| format!("{value} for {expected} at {place}"))
+                let gradient: f64 = (0..rows).map(term).sum();
+                let expected = f64::from(host[place]) - f64::from(RULE.learning_rate) * gradient;
+                let off = (f64::from(got[place]) - expected).abs();
+                // Not `off > bar`: a NaN must be found.
+                let right = off <= 1e-6 * (1.0 + rows as f64);
+                (!right).then(|| format!("{} for {expected} at {place}", got[place]))
             });
             Ok(wrong)
         };
         Ok(Kernel {
-            // Weight and velocity both ways, and the gradient.
-            bytes: (20 * trials * count) as f64,
+            // Weight and velocity both ways, and what the gradient is made of.
+            bytes: (4 * trials * (4 * count + rows * (inputs + units))) as f64,
             launch: Box::new(move |stream| {
-                let _kept = (&velocity, &gradient);
-                kernel.launch(stream, &plans, &clocks, &tensors, &tiles)
+                let _kept = (&velocity, &a, &b, &rule);
+                grouped.launch(stream)
             }),
             check: Box::new(check),
         })

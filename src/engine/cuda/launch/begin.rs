@@ -1,6 +1,6 @@
 //! `kernels/begin.cu`: closes every trial's last step and opens its next one.
 
-use super::trial::{Clock, Command, Data, Plan, Samples, Tile};
+use super::trial::{Clock, Command, Data, Plan, Rule, Samples, Tile};
 use super::{Buffer, CudaError, Function, Module, Shape, Stream, arg, launch};
 
 /// The kernel.
@@ -11,6 +11,7 @@ impl Begin {
     /// Its file speaks for all kernels of how the structs of a trial are laid out.
     pub fn new(module: &Module) -> Result<Self, CudaError> {
         module.check_layout::<Clock>()?;
+        module.check_layout::<Rule>()?;
         module.check_layout::<Command>()?;
         module.check_layout::<Plan>()?;
         module.check_layout::<Samples>()?;

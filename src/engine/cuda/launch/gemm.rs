@@ -7,6 +7,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::module::device_struct;
+use super::trial::Rule;
 use super::{Buffer, CudaError, Function, Module, Shape, Stream, arg, launch};
 use crate::engine::cuda::tiles::Tile;
 
@@ -42,7 +43,7 @@ pub struct Dropout {
 pub enum Product {
     /// `C[m][n] = f(A[m][k] B[k][n] + bias)` times dropout: rows, outputs, inputs.
     Forward,
-    /// `C[m][n] = A[k][m]^T B[k][n]`: inputs, outputs, rows.
+    /// `C[m][n] = A[k][m]^T B[k][n]`, or a step of SGD of `C` by it: inputs, outputs, rows.
     WeightGradient,
     /// `C[m][n] = A[m][k] B[n][k]^T * f'(z)` times dropout: rows, inputs, outputs.
     InputGradient,
@@ -75,6 +76,11 @@ pub struct GemmProblem {
     /// Values before the activation, with the shape and leading dimension of `c`: forward writes them
     /// if this is not 0, input gradient reads them (0: the derivative is 1).
     pub z: u64,
+    /// Weight gradient: address of a [`Rule`], by which the product then moves `c`, as a step of SGD
+    /// with the product as its gradient; or 0.
+    pub rule: u64,
+    /// With a rule: the velocities, with the shape and leading dimension of `c`; or 0 without momentum.
+    pub velocity: u64,
     /// Address of the trial's [`Step`], whose rows then take the place of `m` (forward, input
     /// gradient) or `k` (weight gradient); or 0. They never exceed what stands here.
     pub step: u64,
@@ -114,6 +120,8 @@ device_struct!(GemmProblem {
     c,
     bias,
     z,
+    rule,
+    velocity,
     step,
     dropout,
     m,
@@ -131,7 +139,7 @@ device_struct!(GemmTile { problem, tile_m, tile_n, pad });
 impl GemmProblem {
     /// Whether the kernels may read it: they move 16 bytes at a time.
     fn is_aligned(&self) -> bool {
-        let addresses = [self.a, self.b, self.c, self.z];
+        let addresses = [self.a, self.b, self.c, self.z, self.velocity];
         let strides = [self.lda, self.ldb, self.ldc];
         addresses.iter().all(|a| a.is_multiple_of(16))
             && strides.iter().all(|s| s.is_multiple_of(4))
@@ -149,6 +157,7 @@ impl Gemm {
     pub fn new(module: Module) -> Result<Gemm, CudaError> {
         module.check_layout::<Step>()?;
         module.check_layout::<Dropout>()?;
+        module.check_layout::<Rule>()?;
         module.check_layout::<GemmProblem>()?;
         module.check_layout::<GemmTile>()?;
         Ok(Gemm { module })

@@ -30,7 +30,7 @@ mod module;
 mod nvrtc;
 pub mod nvtx;
 mod occupancy;
-pub mod sgd;
+pub mod sgd_bias;
 pub mod softmax_xent;
 pub mod trial;
 mod watch;

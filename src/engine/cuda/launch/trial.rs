@@ -7,15 +7,27 @@ use bytemuck::{Pod, Zeroable};
 use super::gemm::Step;
 use super::module::device_struct;
 
-/// What the host decided last: epoch `epoch` (from 1) may be trained, at this learning rate.
+/// What a step of SGD goes by, as `torch.optim.SGD` names it: `kernels/rule.cuh`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+pub struct Rule {
+    pub learning_rate: f32,
+    pub momentum: f32,
+    pub weight_decay: f32,
+    pub nesterov: u32,
+}
+
+device_struct!(Rule { learning_rate, momentum, weight_decay, nesterov });
+
+/// What the host decided last: epoch `epoch` (from 1) may be trained, by this rule.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct Command {
+    pub rule: Rule,
     pub epoch: u32,
-    pub learning_rate: f32,
 }
 
-device_struct!(Command { epoch, learning_rate });
+device_struct!(Command { rule, epoch });
 
 /// A trial's place in time; all zeros is a trial before its first epoch.
 #[repr(C)]
@@ -31,8 +43,8 @@ pub struct Clock {
     pub finished: u32,
     /// Validation samples found wrong so far in this epoch.
     pub wrong: u32,
-    pub learning_rate: f32,
-    pub pad: u32,
+    /// Of this epoch.
+    pub rule: Rule,
     /// Sums over the epoch's samples so far.
     pub train_loss: f64,
     pub validation_loss: f64,
@@ -47,8 +59,7 @@ device_struct!(Clock {
     first,
     finished,
     wrong,
-    learning_rate,
-    pad,
+    rule,
     train_loss,
     validation_loss,
     keys
@@ -75,10 +86,8 @@ pub struct Plan {
     pub capacity: u32,
     pub shuffled: u32,
     pub shuffle_trial: u32,
-    pub momentum: f32,
-    pub weight_decay: f32,
     pub smoothing: f32,
-    pub nesterov: u32,
+    pub pad: u32,
 }
 
 device_struct!(Plan {
@@ -95,10 +104,8 @@ device_struct!(Plan {
     capacity,
     shuffled,
     shuffle_trial,
-    momentum,
-    weight_decay,
     smoothing,
-    nesterov
+    pad
 });
 
 /// One part of the data set on the device: `pixels [count][inputs]` and `labels [count]`, bytes.
