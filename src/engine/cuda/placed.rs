@@ -111,25 +111,30 @@ impl<'a> Placed<'a> {
             &self.data.table,
         )?;
         self.forward()?;
-        for level in &self.input_gradients {
-            level.launch(stream)?;
-        }
-        self.weight_gradients.launch(stream)?;
-        kernels.sgd_bias.launch(stream, &self.clocks, &self.biases.0, &self.biases.1)
+        self.input_gradients.iter().try_for_each(|level| self.level(level))?;
+        let mut fork = self.gpu.branches.fork(stream)?;
+        self.weight_gradients.launch_beside(&mut fork)?;
+        kernels.sgd_bias.launch(fork.branch()?, &self.clocks, &self.biases.0, &self.biases.1)?;
+        fork.join()
     }
 
     /// The part of a tick that scoring needs too: from the pixels to losses and predictions.
     pub fn forward(&self) -> Result<(), CudaError> {
         let (kernels, stream) = (&self.gpu.kernels, &self.gpu.stream);
         kernels.gather.launch(stream, &self.plans, &self.clocks, &self.gather, &self.data.table)?;
-        for level in &self.forward {
-            level.launch(stream)?;
-        }
+        self.forward.iter().try_for_each(|level| self.level(level))?;
         kernels.softmax_xent.launch(stream, &self.plans, &self.clocks, &self.xent, &self.data.table)
     }
 }
 
 impl Placed<'_> {
+    /// Products that wait for what came before, and what comes after for them.
+    fn level(&self, products: &Grouped) -> Result<(), CudaError> {
+        let mut fork = self.gpu.branches.fork(&self.gpu.stream)?;
+        products.launch_beside(&mut fork)?;
+        fork.join()
+    }
+
     /// Tells the trials which epochs they may train.
     pub fn command(&mut self, commands: &Pinned<Command>) -> Result<(), CudaError> {
         self.commands.receive(commands)

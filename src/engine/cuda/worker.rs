@@ -13,13 +13,15 @@ use super::launch::gemm::Gemm;
 use super::launch::init::Init;
 use super::launch::sgd_bias::SgdBias;
 use super::launch::softmax_xent::SoftmaxXent;
-use super::launch::{CudaError, Device, Module, Stream};
-use super::tiles::Precision;
+use super::launch::{Branches, CudaError, Device, Module, Stream};
+use super::tiles::{Precision, Tile};
 use crate::engine::Task;
 
 /// A GPU, ready to train.
 pub struct Worker {
     pub stream: Stream,
+    /// For what may run at the same time: the tile configurations of a product, and another kernel.
+    pub branches: Branches,
     pub kernels: Kernels,
     compiler: Arc<Compiler>,
     /// The fused kernels that were asked for so far.
@@ -68,8 +70,10 @@ impl Worker {
     ) -> Result<Self, CudaError> {
         let module = |name: &str| compiler.kernels(device, name);
         let kernels = Kernels::new(module, precision)?;
+        let stream = device.stream()?;
         Ok(Worker {
-            stream: device.stream()?,
+            branches: Branches::new(&stream, Tile::ALL.len() + 1)?,
+            stream,
             kernels,
             compiler: compiler.clone(),
             fused: Mutex::default(),

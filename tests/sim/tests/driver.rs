@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use std::ptr::null_mut;
 
 use common::{Device, nvrtc, skip};
-use cuda::driver::{device, launches, memory, state, streams};
+use cuda::driver::{STREAM_CAPTURE_UNJOINED, device, graphs, launches, memory, state, streams};
 
 const ADD_ONE: &str = ".version 8.0\n.target sm_80\n.address_size 64\n.global .align 4 .u32 word = 7;\n\
     .visible .entry add_one(.param .u64 p)\n{\n.reg .b32 %r<3>;\n.reg .b64 %rd<3>;\n\
@@ -23,7 +23,7 @@ fn a_captured_graph_runs_when_it_is_launched_and_not_before() {
     // SAFETY: places for handles; a pointer for the kernel's parameter.
     unsafe {
         assert_eq!(streams::cuStreamCreate(&mut stream, 1), 0);
-        assert_eq!(streams::cuStreamBeginCapture_v2(stream, 0), 0);
+        assert_eq!(graphs::cuStreamBeginCapture_v2(stream, 0), 0);
         assert_eq!(memory::cuMemsetD32Async(address, 40, 32, stream), 0);
         for _ in 0..2 {
             let params = arguments.as_mut_ptr();
@@ -42,17 +42,65 @@ fn a_captured_graph_runs_when_it_is_launched_and_not_before() {
             );
             assert_eq!(status, 0);
         }
-        assert_eq!(streams::cuStreamEndCapture(stream, &mut graph), 0);
-        assert_eq!(streams::cuGraphInstantiateWithFlags(&mut executable, graph, 0), 0);
-        assert_eq!(streams::cuGraphDestroy(graph), 0);
+        assert_eq!(graphs::cuStreamEndCapture(stream, &mut graph), 0);
+        assert_eq!(graphs::cuGraphInstantiateWithFlags(&mut executable, graph, 0), 0);
+        assert_eq!(graphs::cuGraphDestroy(graph), 0);
     }
     assert_eq!(device.download::<u32>(address, 32), [0; 32]);
     for _ in 0..3 {
-        assert_eq!(streams::cuGraphLaunch(executable, stream), 0);
+        assert_eq!(graphs::cuGraphLaunch(executable, stream), 0);
         assert_eq!(device.download::<u32>(address, 32), [42; 32]);
     }
-    assert_eq!(streams::cuGraphExecDestroy(executable), 0);
-    assert_eq!(streams::cuGraphLaunch(executable, stream), 400);
+    assert_eq!(graphs::cuGraphExecDestroy(executable), 0);
+    assert_eq!(graphs::cuGraphLaunch(executable, stream), 400);
+}
+
+/// What a word holds after a graph that writes 1 to it, then 2 on the same stream and 3 on another, which
+/// has waited for the 1.
+fn written_last(joined: bool) -> Result<u32, i32> {
+    let device = Device::new(ADD_ONE, 80);
+    let (mut graph, mut executable) = (null_mut(), null_mut());
+    let ([mut main, mut side], [mut one, mut three]) = ([null_mut(); 2], [null_mut(); 2]);
+    let address = device.upload(&[0u32; 1]);
+    let write = |stream, value| assert_eq!(memory::cuMemsetD32Async(address, value, 1, stream), 0);
+    let record = |event, stream| assert_eq!(streams::cuEventRecord(event, stream), 0);
+    let wait = |stream, event| assert_eq!(streams::cuStreamWaitEvent(stream, event, 0), 0);
+    // SAFETY: places for handles.
+    unsafe {
+        for stream in [&mut main, &mut side] {
+            assert_eq!(streams::cuStreamCreate(stream, 1), 0);
+        }
+        for event in [&mut one, &mut three] {
+            assert_eq!(streams::cuEventCreate(event, 0), 0);
+        }
+        assert_eq!(graphs::cuStreamBeginCapture_v2(main, 0), 0);
+        write(main, 1);
+        record(one, main);
+        wait(side, one);
+        write(main, 2);
+        write(side, 3);
+        record(three, side);
+        if joined {
+            wait(main, three);
+        }
+        match graphs::cuStreamEndCapture(main, &mut graph) {
+            0 => {}
+            status => return Err(status),
+        }
+        assert_eq!(graphs::cuGraphInstantiateWithFlags(&mut executable, graph, 0), 0);
+    }
+    assert_eq!(graphs::cuGraphLaunch(executable, main), 0);
+    Ok(device.download::<u32>(address, 1)[0])
+}
+
+#[test]
+fn what_no_wait_orders_in_a_graph_runs_against_the_order_of_recording() {
+    assert_eq!(written_last(true), Ok(2));
+}
+
+#[test]
+fn a_capture_ends_only_when_every_stream_has_joined_it() {
+    assert_eq!(written_last(false), Err(STREAM_CAPTURE_UNJOINED));
 }
 
 #[test]

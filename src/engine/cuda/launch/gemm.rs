@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::module::device_struct;
 use super::trial::Rule;
-use super::{Buffer, CudaError, Function, Module, Shape, Stream, arg, launch};
+use super::{Buffer, CudaError, Fork, Function, Module, Shape, Stream, arg, launch};
 use crate::engine::cuda::tiles::Tile;
 
 /// A trial's step at one tick: written by the `begin` kernel, read by all others of the tick.
@@ -225,14 +225,21 @@ impl Grouped {
 
     /// Computes all of them. What their addresses point to must live until the stream has come past.
     pub fn launch(&self, stream: &Stream) -> Result<(), CudaError> {
-        for Launch { function, threads, tiles } in &self.launches {
-            let addresses = [self.problems.address(), tiles.address()];
-            let shape = Shape::line(tiles.len() as u32, *threads);
-            // SAFETY: the kernel takes the addresses of two tables, which live in `self`. Every tile
-            // names a problem of the first; what the problems point to is the caller's, by the
-            // contract of their type.
-            unsafe { launch(stream, function, shape, &addresses.each_ref().map(arg)) }?;
-        }
-        Ok(())
+        self.launches.iter().try_for_each(|launch| self.send(launch, stream))
+    }
+
+    /// The same, each tile configuration on a branch of its own.
+    pub fn launch_beside(&self, fork: &mut Fork<'_>) -> Result<(), CudaError> {
+        self.launches.iter().try_for_each(|launch| self.send(launch, fork.branch()?))
+    }
+
+    fn send(&self, launched: &Launch, stream: &Stream) -> Result<(), CudaError> {
+        let Launch { function, threads, tiles } = launched;
+        let addresses = [self.problems.address(), tiles.address()];
+        let shape = Shape::line(tiles.len() as u32, *threads);
+        // SAFETY: the kernel takes the addresses of two tables, which live in `self`. Every tile
+        // names a problem of the first; what the problems point to is the caller's, by the
+        // contract of their type.
+        unsafe { launch(stream, function, shape, &addresses.each_ref().map(arg)) }
     }
 }

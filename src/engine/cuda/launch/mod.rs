@@ -2,8 +2,8 @@
 //!
 //! From the ground up: [`driver`] loads libcuda and describes GPUs, [`nvrtc`] finds and calls the
 //! compiler, [`device`] holds contexts and streams, [`memory`] buffers, [`mapped`] what running kernels
-//! share with the host, [`module`] compiled kernels and the one untyped launch, [`graph`] recorded
-//! launches; for profiles, [`watch`] takes the times of launches, [`occupancy`] says what limits a
+//! share with the host, [`module`] compiled kernels and the one untyped launch, [`branches`] launches
+//! side by side, [`graph`] recorded ones; for profiles, [`watch`] takes the times of launches, [`occupancy`] says what limits a
 //! kernel, [`nvtx`] names ranges for NVIDIA's tools. Above it, one file an operation: its parameter
 //! structs and the typed functions that launch its kernels.
 //!
@@ -14,6 +14,7 @@
 #![allow(unsafe_code)] // the one place of it in this wing
 
 pub mod begin;
+mod branches;
 pub mod cublas;
 mod device;
 mod driver;
@@ -35,6 +36,7 @@ pub mod softmax_xent;
 pub mod trial;
 mod watch;
 
+pub use branches::{Branches, Fork};
 pub use device::{Device, Event, Stream};
 pub use driver::{Driver, Gpu, release, version};
 pub use error::CudaError;

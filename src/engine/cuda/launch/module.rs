@@ -207,7 +207,8 @@ pub fn arg<T: Pod>(value: &T) -> Arg<'_> {
 /// # Safety
 /// The arguments are of the kernel's parameters, in number, order and type; the memory that they point
 /// to, or that tables in it point to, is as large as the kernel takes it to be and lives until the
-/// stream has come past the launch; and no other stream uses what it writes.
+/// stream has come past the launch; and no other stream uses what it writes,
+/// unless events put the two in an order.
 pub unsafe fn launch(
     stream: &Stream,
     function: &Function,

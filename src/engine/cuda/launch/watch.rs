@@ -69,6 +69,10 @@ impl Watch {
 }
 
 impl Stream {
+    pub(super) fn is_watched(&self) -> bool {
+        self.watching().is_on()
+    }
+
     /// Watches this stream's launches from now on. After the first launch of the kernel `last`, no
     /// launch is made any more.
     pub fn watch(&self, last: Option<&str>) {

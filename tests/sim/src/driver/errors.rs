@@ -31,6 +31,7 @@ fn described(status: Status) -> Option<(&'static CStr, &'static CStr)> {
             c"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
             c"operation failed due to a previous error during capture",
         ),
+        904 => (c"CUDA_ERROR_STREAM_CAPTURE_UNJOINED", c"capturing stream has unjoined work"),
         _ => return None,
     })
 }

@@ -7,6 +7,7 @@
 
 pub mod device;
 pub mod errors;
+pub mod graphs;
 pub mod launches;
 pub mod memory;
 pub mod modules;
@@ -33,3 +34,4 @@ pub const LAUNCH_FAILED: Status = 719;
 pub const COOPERATIVE_LAUNCH_TOO_LARGE: Status = 720;
 pub const NOT_SUPPORTED: Status = 801;
 pub const STREAM_CAPTURE_INVALIDATED: Status = 901;
+pub const STREAM_CAPTURE_UNJOINED: Status = 904;

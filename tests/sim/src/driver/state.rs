@@ -1,7 +1,7 @@
 //! What the calls share: devices, modules, streams, events, graphs, under one lock.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -44,19 +44,37 @@ pub struct Function {
 #[derive(Default, Clone)]
 pub struct Stream {
     /// The capture that takes what is sent here.
-    pub capture: Option<u64>,
+    pub capture: Option<Capture>,
 }
 
 #[derive(Default, Clone)]
 pub struct Event {
     pub recorded: u64,
-    pub capture: Option<u64>,
+    pub capture: Option<Capture>,
 }
 
-/// What a graph does, in order; it owns nothing.
+/// A place in a graph that is being recorded.
+#[derive(Default, Clone)]
+pub struct Capture {
+    pub graph: u64,
+    /// The nodes that what comes next waits for.
+    pub after: BTreeSet<usize>,
+}
+
+/// What a graph does; it owns nothing.
 #[derive(Default, Clone)]
 pub struct Graph {
+    /// While it is recorded.
+    pub nodes: Vec<Node>,
+    /// Once it is, in the order in which they run.
     pub commands: Vec<Command>,
+}
+
+#[derive(Clone)]
+pub struct Node {
+    pub command: Command,
+    /// The nodes before it that it waits for.
+    pub after: BTreeSet<usize>,
 }
 
 /// Work for a device.
