@@ -3,17 +3,19 @@
 // registers: at most 168
 // needs: sm_80
 //
-// Counted on the simulated device for one full tile, per 256 of k (forward / weight / input gradient);
-// shared and global memory as in gemm_tf32.cu:
+// Counted in SASS of sm_90, in the loop of a stage (forward / weight / input gradient); shared and global
+// memory as in gemm_tf32.cu:
 //
-//   tile     instructions a multiply-add
-//   128x128  0.61 / 0.69 / 0.52
-//   64x64    0.73 / 0.75 / 0.73
-//   32x32    0.85 / 0.78 / 0.86
-//   64x16    0.96 / 1.09 / 1.06
-//   16x64    1.16 / 1.11 / 1.16
-//   16x16    2.47 / 2.13 / 2.19
+//   tile     instructions a matrix one
+//   128x128   4.2 /  4.4 /  4.1
+//   64x64     5.8 /  5.8 /  5.6
+//   32x32     6.8 /  6.5 /  6.6
+//   64x16     7.8 /  8.0 /  7.7
+//   16x64     7.9 /  8.0 /  7.7
+//   16x16    15.8 / 13.8 / 15.0
 //
+// A matrix instruction takes some 6 cycles of an H200's scheduler, so the large tile waits for the tensor
+// cores.
 // The 128x128 tile takes up to 168 registers, so one block a multiprocessor: at 128 it spills.
 //
 // Not measured: no GPU was at hand. A third of TF32's speed at most; on an H200 still twice FP32's.

@@ -24,96 +24,104 @@ template <Movement MOVEMENT, int X, int DEPTH, int STRIDE, int THREADS> struct C
     static constexpr int WIDTH = MOVEMENT == TRANSPOSE ? 1 : 4;  // floats a copy
     static constexpr int COPIES = X * DEPTH / WIDTH / THREADS;
     static constexpr int FLOATS = MOVEMENT == ALONG ? X * STRIDE : DEPTH * STRIDE;
+    // Copies that lie side by side in a line of memory: of ALONG and ACROSS.
+    static constexpr int LINE = (MOVEMENT == ACROSS ? X : DEPTH) / 4;
+    // ALONG: eight lines side by side, so that eight lanes write to all banks (STRIDE is 4 more than a
+    // multiple of 8) and a warp still reads whole sectors.
+    static constexpr int BLOCK = MOVEMENT == ACROSS ? LINE : 8 * LINE;
+    // Distinct x of a thread's copies (k, where they lie ACROSS). From one to the next, so many x or k.
+    static constexpr int ROWS = MOVEMENT == TRANSPOSE ? X / (4 * (THREADS / 32)) : COPIES;
+    static constexpr int ROW_STEP = MOVEMENT == TRANSPOSE ? 4 * (THREADS / 32) : THREADS / LINE;
     static_assert(COPIES * WIDTH * THREADS == X * DEPTH, "every thread makes as many copies");
+    static_assert(MOVEMENT == TRANSPOSE || THREADS % BLOCK == 0, "a thread's copies differ by constants");
 
-    const float *base;
-    unsigned int stride;        // leading dimension in global memory
-    unsigned int x_last;        // the last x, or group of four, that exists, counted from the tile's first
-    unsigned int thread;        // in the group
+    // Where a thread's copies lie is kept, not computed anew: in the loop of a stage each instruction that
+    // does not multiply costs as much as one that does.
+    const float *from;     // the first copy's, of the next stage
+    unsigned int to;       // in a stage, of the first copy
+    int left;              // of k, from the first copy of the next stage on
+    unsigned int k_step;   // from stage to stage
+    unsigned int stride;   // ACROSS: floats from a k to the next
+    unsigned int row[ROWS];  // else: floats from the first copy to those of other x; 32 bits: 16 GiB of them
 #if !ASYNC_COPY
     float waiting[COPIES * WIDTH];
 #endif
 
-    // `first` is the tile's first x, `extent` how many x the operand has.
+    // `first` is the tile's first x, `extent` how many x the operand has. Stages begin at `k_first`, `k_step`
+    // apart, and end at `k_end`.
     __device__ Copier(const float *operand, unsigned int stride, unsigned int first, unsigned int extent,
-                      unsigned int thread)
-        : base(operand + (MOVEMENT == ACROSS ? first : (size_t)first * stride)), stride(stride),
-          x_last(MOVEMENT == ACROSS ? (extent - 1 - first) & ~3u : extent - 1 - first), thread(thread)
+                      unsigned int k_first, unsigned int k_step, unsigned int k_end, unsigned int thread)
+        : k_step(k_step), stride(stride)
     {
-    }
-
-    // Place of copy `i` in the stage.
-    __device__ void place(int i, unsigned int &x, unsigned int &k) const
-    {
-        if (MOVEMENT == TRANSPOSE) {
-            constexpr int WARPS = THREADS / 32, ROUNDS = X / (4 * WARPS);
-            x = thread / 32 * 4 + thread % 32 / 8 + i % ROUNDS * 4 * WARPS;
-            k = thread % 8 + i / ROUNDS * 8;
-        } else {
-            // ALONG: eight lines side by side, so that eight lanes write to all banks (STRIDE is 4 more
-            // than a multiple of 8) and a warp still reads whole sectors.
-            constexpr int LINE = (MOVEMENT == ACROSS ? X : DEPTH) / 4;  // copies a line of memory
-            const unsigned int copy = thread + i * THREADS;
-            x = MOVEMENT == ACROSS ? copy % LINE * 4 : copy / (8 * LINE) * 8 + copy % 8;
-            k = MOVEMENT == ACROSS ? copy / LINE : copy / 8 % LINE * 4;
-        }
-    }
-
-    // 32 bits: an operand of 16 GiB, and half the registers of pointers.
-    __device__ const float *source(unsigned int x, unsigned int k) const
-    {
-        const unsigned int inside = min(x, x_last);
-        return base + (MOVEMENT == ACROSS ? k * stride + inside : inside * stride + k);
-    }
-
-    // Floats of a copy at `k` that exist.
-    __device__ static int existing(unsigned int k, unsigned int k_end)
-    {
-        if (MOVEMENT == ALONG) return min(max((int)(k_end - k), 0), 4);
-        return k < k_end ? WIDTH : 0;
-    }
-
-    __device__ static unsigned int target(unsigned int x, unsigned int k)
-    {
-        return MOVEMENT == ALONG ? x * STRIDE + k : k * STRIDE + x;
-    }
-
-    // Starts moving k_first .. k_first + DEPTH; what lies beyond `k_end` becomes zero.
-    __device__ void fetch(float *stage, unsigned int k_first, unsigned int k_end)
-    {
+        const unsigned int x = MOVEMENT == TRANSPOSE ? thread / 32 * 4 + thread % 32 / 8
+                               : MOVEMENT == ACROSS  ? thread % LINE * 4
+                                                     : thread / BLOCK * 8 + thread % 8;
+        const unsigned int own_k = MOVEMENT == TRANSPOSE ? thread % 8
+                                   : MOVEMENT == ACROSS  ? thread / LINE
+                                                         : thread / 8 % LINE * 4;
+        // The last x, or group of four, that exists, counted from the tile's first.
+        const unsigned int last = MOVEMENT == ACROSS ? (extent - 1 - first) & ~3u : extent - 1 - first;
+        const unsigned int k = k_first + own_k;
+        left = k_end - k;
+        to = MOVEMENT == ALONG ? x * STRIDE + own_k : own_k * STRIDE + x;
+        const unsigned int inside = min(x, last);
+        from = operand + (MOVEMENT == ACROSS ? first + (size_t)k * stride + inside
+                                             : (size_t)(first + inside) * stride + k);
 #pragma unroll
-        for (int i = 0; i < COPIES; i++) {
-            unsigned int x, k;
-            place(i, x, k);
-            const int floats = existing(k_first + k, k_end);
-            const float *from = source(x, k_first + k);  // not read where nothing exists
+        for (int r = 0; r < ROWS; r++) row[r] = (min(x + r * ROW_STEP, last) - inside) * stride;
+    }
+
+    // A copy's k, and its place in a stage, beside those of the thread's first.
+    __device__ static constexpr int k_of(int copy)
+    {
+        return MOVEMENT == TRANSPOSE ? copy / ROWS * 8 : MOVEMENT == ACROSS ? copy * ROW_STEP : 0;
+    }
+    __device__ static constexpr int place_of(int copy)
+    {
+        return MOVEMENT == TRANSPOSE ? k_of(copy) * STRIDE + copy % ROWS * ROW_STEP : copy * ROW_STEP * STRIDE;
+    }
+
+    // Starts moving the next stage; what lies beyond the end of k becomes zero.
+    __device__ void fetch(float *stage)
+    {
 #if ASYNC_COPY
-            const unsigned int to = (unsigned int)__cvta_generic_to_shared(stage + target(x, k));
+        const unsigned int target = (unsigned int)__cvta_generic_to_shared(stage) + 4 * to;
+#endif
+#pragma unroll
+        for (int copy = 0; copy < COPIES; copy++) {
+            // Floats that exist; where none does, nothing is read.
+            const int floats = MOVEMENT == ALONG ? min(max(left, 0), 4) : k_of(copy) < left ? WIDTH : 0;
+            const float *source = MOVEMENT == ACROSS      ? from + (size_t)k_of(copy) * stride
+                                  : MOVEMENT == TRANSPOSE ? from + row[copy % ROWS] + k_of(copy)
+                                                          : from + row[copy];
+#if ASYNC_COPY
             if (WIDTH == 4) {
-                asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
-                             "r"(4 * floats)
+                asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target + 4 * place_of(copy)),
+                             "l"(source), "r"(4 * floats)
                              : "memory");
             } else {
-                asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from),
-                             "r"(4 * floats)
+                asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(target + 4 * place_of(copy)),
+                             "l"(source), "r"(4 * floats)
                              : "memory");
             }
 #else
 #pragma unroll
-            for (int f = 0; f < WIDTH; f++) waiting[i * WIDTH + f] = 0.0f;
+            for (int f = 0; f < WIDTH; f++) waiting[copy * WIDTH + f] = 0.0f;
             if (floats > 0) {
                 if (WIDTH == 4) {
-                    const float4 four = *(const float4 *)from;
-                    waiting[i * WIDTH] = four.x;
-                    waiting[i * WIDTH + 1 % WIDTH] = four.y;
-                    waiting[i * WIDTH + 2 % WIDTH] = four.z;
-                    waiting[i * WIDTH + 3 % WIDTH] = four.w;
+                    const float4 four = *(const float4 *)source;
+                    waiting[copy * WIDTH] = four.x;
+                    waiting[copy * WIDTH + 1 % WIDTH] = four.y;
+                    waiting[copy * WIDTH + 2 % WIDTH] = four.z;
+                    waiting[copy * WIDTH + 3 % WIDTH] = four.w;
                 } else {
-                    waiting[i] = *from;
+                    waiting[copy] = *source;
                 }
             }
 #endif
         }
+        from += MOVEMENT == ACROSS ? (size_t)k_step * stride : k_step;
+        left -= k_step;
     }
 
 #if !ASYNC_COPY
@@ -121,16 +129,13 @@ template <Movement MOVEMENT, int X, int DEPTH, int STRIDE, int THREADS> struct C
     __device__ void put(float *stage) const
     {
 #pragma unroll
-        for (int i = 0; i < COPIES; i++) {
-            unsigned int x, k;
-            place(i, x, k);
-            const float *from = waiting + i * WIDTH;
-            if (WIDTH == 4) {
-                *(float4 *)(stage + target(x, k)) =
-                    make_float4(from[0], from[1 % WIDTH], from[2 % WIDTH], from[3 % WIDTH]);
-            } else {
-                stage[target(x, k)] = from[0];
-            }
+        for (int copy = 0; copy < COPIES; copy++) {
+            const float *values = waiting + copy * WIDTH;
+            float *target = stage + to + place_of(copy);
+            if (WIDTH == 4)
+                *(float4 *)target = make_float4(values[0], values[1 % WIDTH], values[2 % WIDTH], values[3 % WIDTH]);
+            else
+                *target = values[0];
         }
     }
 #endif

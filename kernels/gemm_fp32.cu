@@ -3,27 +3,29 @@
 // works, gemm_fp32_core.cuh how its threads multiply, gemm_epilogue.cuh what follows the sum).
 // registers: at most 128
 //
-// Counted on the simulated device for one full tile, per 256 of k (forward / weight / input gradient):
+// Counted for one full tile, per 256 of k (forward / weight / input gradient): instructions in the loop of a
+// stage, in SASS of sm_90, the rest on the simulated device:
 //
-//   tile     instructions a multiply-add   shared transactions a 1000   conflicts   global sectors, floor
-//   128x128  1.26 / 1.16 / 1.31            8.3                          0           10368 /  8448 / 12288,  8192
-//   64x64    1.36 / 1.28 / 1.33            12.7                         0            4736 /  4352 /  5120,  4096
-//   32x32    1.48 / 1.44 / 1.43            13.7                         0            2688 /  2304 /  3072,  2048
-//   64x16    1.57 / 1.48 / 1.55            14.2                         0            3712 /  2816 /  3840,  2560
-//   16x64    1.57 / 1.50 / 1.59            14.2                         0            2944 /  2816 /  3840,  2560
-//   16x16    2.61 / 2.22 / 2.25            27.3                         0            1408 /  1280 /  1536,  1024
+//   tile     instructions a multiply-add   shared transactions a 1000   global sectors, floor
+//   128x128  1.12 / 1.10 / 1.12            8.3                          10368 /  8448 / 12288,  8192
+//   64x64    1.19 / 1.17 / 1.19            12.7                          4736 /  4352 /  5120,  4096
+//   32x32    1.29 / 1.24 / 1.29            13.7                          2688 /  2304 /  3072,  2048
+//   64x16    1.29 / 1.26 / 1.31            14.2                          3712 /  2816 /  3840,  2560
+//   16x64    1.30 / 1.26 / 1.31            14.2                          2944 /  2816 /  3840,  2560
+//   16x16    1.88 / 1.73 / 1.81            27.3                          1408 /  1280 /  1536,  1024
 //
+// Of these the reads of fragments are 1.06 (128x128), 1.09 (64x64 and 32x32). No bank conflicts in the loop.
 // The floor is (M + N) * 256 floats. What exceeds it are rows that do not begin at a sector, because these
 // were counted with leading dimensions of 4 modulo 8: multiples of 8 come to the floor. A weight gradient that
 // updates its weights moves 16 bytes more for each (8 without momentum), and so touches 1.02 to 1.12 x the
 // sectors of that; on its own a product stores 4, which an update would read again: 20.
 //
-// Not measured: no GPU was at hand. An H200 adds four warps' products a cycle; 128x128 then asks for 1.06
-// shared transactions a cycle where each 16-byte read counts as four, and the hardware has one to give, but
-// merges the lanes that read the same 16 bytes. Expected beside cuBLAS: 0.85 to 0.92 on squares from 2048
-// on. Next, for 0.95: keep the fragments of k + 1 while k is multiplied, by hand where ptxas does not, and
-// 128x256 tiles of 8x16 a thread. Thin shapes alone are latency: three dependent reads (tile, problem,
-// step) before the first copy; next, the step's rows read beside the first stage.
+// Not measured: no GPU was at hand. A multiprocessor issues four warps' instructions a cycle, so 128x128 is
+// bound to 0.89 of the peak; it asks for 1.06 shared transactions a cycle where each 16-byte read counts as
+// four, and the hardware has one to give, but merges the lanes that read the same 16 bytes. Expected beside
+// cuBLAS: 0.93 to 0.98 on squares from 2048 on. Next, should that fall short: 128x256 tiles of 8x16 a thread,
+// 1.05 for the fragments. Thin shapes alone are latency: three dependent reads (tile, problem, step) before
+// the first copy; next, the step's rows read beside the first stage.
 
 #include "gemm_fp32_core.cuh"
 

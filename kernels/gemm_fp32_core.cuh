@@ -39,17 +39,27 @@ template <Product PRODUCT, class Tile_, int LANES_M, Movement FROM_ALONG> struct
     static constexpr int STEP = A_MOVEMENT == ALONG || B_MOVEMENT == ALONG ? 4 : 1;
 
     float sums[THREAD_M][THREAD_N];
-    unsigned int row, column;  // the thread's first, in the warp's part of the tile
-    unsigned int warp_row, warp_column;
+    // The thread's first place in a stage's part of A and of B: all others are constants away from it.
+    unsigned int in_a, in_b;
 
     __device__ Fp32Core(unsigned int warp_row, unsigned int warp_column, unsigned int lane)
-        : row(lane / LANES_N * GROUP_M), column(lane % LANES_N * GROUP_N), warp_row(warp_row),
-          warp_column(warp_column)
+        : in_a((warp_row + first_row(lane)) * (A_MOVEMENT == ALONG ? A_STRIDE : 1)),
+          in_b((warp_column + first_column(lane)) * (B_MOVEMENT == ALONG ? B_STRIDE : 1))
     {
 #pragma unroll
         for (int i = 0; i < THREAD_M; i++)
 #pragma unroll
             for (int j = 0; j < THREAD_N; j++) sums[i][j] = 0.0f;
+    }
+
+    // Of a thread, in the warp's part of the tile.
+    __device__ static unsigned int first_row(unsigned int lane)
+    {
+        return lane / LANES_N * GROUP_M;
+    }
+    __device__ static unsigned int first_column(unsigned int lane)
+    {
+        return lane % LANES_N * GROUP_N;
     }
 
     // Where element `i` of a thread lies beside its first.
@@ -90,8 +100,8 @@ template <Product PRODUCT, class Tile_, int LANES_M, Movement FROM_ALONG> struct
 
     __device__ void multiply(const float *a, const float *b)
     {
-        a += (warp_row + row) * (A_MOVEMENT == ALONG ? A_STRIDE : 1);
-        b += (warp_column + column) * (B_MOVEMENT == ALONG ? B_STRIDE : 1);
+        a += in_a;
+        b += in_b;
 #pragma unroll
         for (int k = 0; k < Tile::DEPTH; k += STEP) {
             float x[STEP][THREAD_M], y[STEP][THREAD_N];
@@ -108,6 +118,7 @@ template <Product PRODUCT, class Tile_, int LANES_M, Movement FROM_ALONG> struct
 
     __device__ void put(float *to) const
     {
+        const unsigned int lane = threadIdx.x % 32, row = first_row(lane), column = first_column(lane);
 #pragma unroll
         for (int i = 0; i < THREAD_M; i++) {
             float *line = to + (row + place<GROUP_M, LANES_M>(i)) * SUMS_STRIDE + column;

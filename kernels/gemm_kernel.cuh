@@ -61,33 +61,40 @@ __device__ inline void sum_pieces(Core &core, A &a, B &b, float *stages, unsigne
     constexpr int STAGE = A::FLOATS + B::FLOATS;
     const unsigned int all = (k + T::DEPTH - 1) / T::DEPTH;
     const unsigned int pieces = all > slice ? (all - slice + T::SLICES - 1) / T::SLICES : 0;
-    auto fetch = [&](unsigned int piece, float *stage) {
-        const unsigned int first = (slice + piece * T::SLICES) * T::DEPTH;
-        a.fetch(stage, first, k);
-        b.fetch(stage + A::FLOATS, first, k);
+    auto fetch = [&](float *stage) {
+        a.fetch(stage);
+        b.fetch(stage + A::FLOATS);
     };
 #if ASYNC_COPY
-    // One commit a piece, existing or not: so the count of those under way is always the same.
+    // Pieces beyond the end are fetched like others, and read nothing: that costs less than to ask.
 #pragma unroll
     for (int piece = 0; piece < T::STAGES - 1; piece++) {
-        if (piece < pieces) fetch(piece, stages + piece * STAGE);
+        fetch(stages + piece * STAGE);
         asm volatile("cp.async.commit_group;" ::: "memory");
     }
+    // Two stages take turns by an exclusive or, which needs the fewest registers of all ways tried.
+    const auto before = [](unsigned int stage) {
+        return T::STAGES == 2 ? stage ^ STAGE : stage == 0 ? (T::STAGES - 1) * STAGE : stage - STAGE;
+    };
+    const auto after = [](unsigned int stage) {
+        return T::STAGES == 2 ? stage ^ STAGE : stage == (T::STAGES - 1) * STAGE ? 0 : stage + STAGE;
+    };
+    unsigned int stage = 0;
 #pragma unroll 1
-    for (unsigned int piece = 0; piece < pieces; piece++) {
+    for (unsigned int left = pieces; left > 0; left--) {
         asm volatile("cp.async.wait_group %0;" ::"n"(T::STAGES - 2) : "memory");
         // Now this piece is here for all, and all are done with the stage that is written next.
         group_barrier<T>();
-        if (piece + T::STAGES - 1 < pieces) 
-            fetch(piece + T::STAGES - 1, stages + (piece + T::STAGES - 1) % T::STAGES * STAGE);
+        fetch(stages + before(stage));
         asm volatile("cp.async.commit_group;" ::: "memory");
-        const float *stage = stages + piece % T::STAGES * STAGE;
-        core.multiply(stage, stage + A::FLOATS);
+        const float *const here = stages + stage;
+        core.multiply(here, here + A::FLOATS);
+        stage = after(stage);
     }
     asm volatile("cp.async.wait_group 0;" ::: "memory");
 #else
     if (pieces > 0) {
-        fetch(0, stages);
+        fetch(stages);
         a.put(stages);
         b.put(stages + A::FLOATS);
     }
@@ -97,7 +104,7 @@ __device__ inline void sum_pieces(Core &core, A &a, B &b, float *stages, unsigne
         const float *stage = stages + piece % 2 * STAGE;
         float *next = stages + (piece + 1) % 2 * STAGE;
         const bool more = piece + 1 < pieces;
-        if (more) fetch(piece + 1, next);
+        if (more) fetch(next);
         core.multiply(stage, stage + A::FLOATS);
         if (more) {
             a.put(next);
@@ -137,8 +144,9 @@ __device__ inline void gemm(const GemmProblem *__restrict__ problems, const Gemm
     const unsigned int warp = thread / 32, warp_m = warp / T::WARPS_N, warp_n = warp % T::WARPS_N;
     Core core(warp_m * T::WARP_M, warp_n * T::WARP_N, thread % 32);
     {
-        A a(problem.a, problem.lda, first_m, m, thread);
-        B b(problem.b, problem.ldb, first_n, n, thread);
+        constexpr unsigned int STEP = T::SLICES * T::DEPTH;
+        A a(problem.a, problem.lda, first_m, m, slice * T::DEPTH, STEP, k, thread);
+        B b(problem.b, problem.ldb, first_n, n, slice * T::DEPTH, STEP, k, thread);
         sum_pieces(core, a, b, memory + slice * T::STAGES * (A::FLOATS + B::FLOATS), slice, k);
     }
 

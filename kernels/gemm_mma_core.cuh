@@ -2,7 +2,7 @@
 //
 // TF32 keeps 10 of FP32's 23 bits of a significand. With SPLIT every value becomes big + small, each TF32,
 // and three products are summed: small * big + big * small + big * big. What is left out is small * small,
-// 2^-22 of a product: FP32-like accuracy at a third of the speed ("3xTF32"). The instruction adds with
+// 2^-22 of a product, and what the tensor cores leave out of the small ones, 2^-21: FP32-like accuracy at a third of the speed ("3xTF32"). The instruction adds with
 // truncation, so an error of up to 2^-24 of the sum remains for each step of eight k.
 //
 // Both operands lie in shared memory as in global memory, and no read meets a bank conflict (lane = 4 g + t):
@@ -15,21 +15,22 @@
 #pragma once
 #include "gemm_kernel.cuh"
 
-// The four 8 x 4 quarters of two neighbouring fragments; lane l gives the address of row l % 8 of quarter l / 8.
-__device__ inline void load_matrix(unsigned int (&quarters)[4], const float *row)
+// The four 8 x 4 quarters of two neighbouring fragments; lane l gives the place of row l % 8 of quarter l / 8,
+// in bytes of shared memory.
+__device__ inline void load_matrix(unsigned int (&quarters)[4], unsigned int from)
 {
-    const unsigned int from = (unsigned int)__cvta_generic_to_shared(row);
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(quarters[0]), "=r"(quarters[1]), "=r"(quarters[2]), "=r"(quarters[3])
                  : "r"(from)
                  : "memory");
 }
 
+// As cvt.rna.tf32.f32 rounds, but for the lower 13 bits, which the tensor cores leave out: two instructions,
+// where that is four or five. What is not finite stays as it is.
 __device__ inline unsigned int to_tf32(float x)
 {
-    unsigned int rounded;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
-    return rounded;
+    const unsigned int bits = __float_as_uint(x);
+    return fabsf(x) < __int_as_float(0x7f800000) ? bits + 0x1000 : bits;
 }
 
 __device__ inline void multiply_add(float (&c)[4], const unsigned int (&a)[4], const unsigned int (&b)[2])
@@ -48,7 +49,7 @@ template <int COUNT, bool SPLIT> struct Rounded {
     {
         const float x = __uint_as_float(bits);
         big[i] = to_tf32(x);
-        if constexpr (SPLIT) small[i] = to_tf32(x - __uint_as_float(big[i]));
+        if constexpr (SPLIT) small[i] = __float_as_uint(x - __uint_as_float(big[i] & 0xffffe000));
     }
 };
 
@@ -63,10 +64,14 @@ template <Product PRODUCT, class Tile_, bool SPLIT> struct MmaCore {
     static_assert(COUNT_N % 2 == 0, "columns are read in pairs of fragments");
 
     float sums[COUNT_M][COUNT_N][4];
-    unsigned int warp_row, warp_column, lane;
+    // The lane's first place in a stage's part of A and of B: all others are constants away from it.
+    unsigned int in_a, in_b;
 
     __device__ MmaCore(unsigned int warp_row, unsigned int warp_column, unsigned int lane)
-        : warp_row(warp_row), warp_column(warp_column), lane(lane)
+        : in_a(A_MOVEMENT == ALONG ? (warp_row + lane % 16) * A_STRIDE + lane / 16 * 4
+                                   : lane % 4 * A_STRIDE + warp_row + lane / 4),
+          in_b(B_MOVEMENT == ALONG ? (warp_column + lane / 16 * 8 + lane % 8) * B_STRIDE + lane / 8 % 2 * 4
+                                   : lane % 4 * B_STRIDE + warp_column + lane / 4)
     {
 #pragma unroll
         for (int i = 0; i < COUNT_M; i++)
@@ -76,16 +81,15 @@ template <Product PRODUCT, class Tile_, bool SPLIT> struct MmaCore {
                 for (int r = 0; r < 4; r++) sums[i][j][r] = 0.0f;
     }
 
-    // Rows `row` to row + 16 of A, k to k + 8: (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4).
-    __device__ Rounded<4, SPLIT> read_a(const float *a, unsigned int row, int k) const
+    // Rows 16 i to 16 i + 16 of the warp's A, k to k + 8: (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4).
+    __device__ static Rounded<4, SPLIT> read_a(const float *a, int i, int k)
     {
         unsigned int bits[4];
         if constexpr (A_MOVEMENT == ALONG) {
-            load_matrix(bits, a + (row + lane % 16) * A_STRIDE + k + lane / 16 * 4);
+            load_matrix(bits, (unsigned int)__cvta_generic_to_shared(a) + 4 * (16 * i * A_STRIDE + k));
         } else {
 #pragma unroll
-            for (int r = 0; r < 4; r++)
-                bits[r] = __float_as_uint(a[(k + lane % 4 + r / 2 * 4) * A_STRIDE + row + lane / 4 + r % 2 * 8]);
+            for (int r = 0; r < 4; r++) bits[r] = __float_as_uint(a[(k + r / 2 * 4) * A_STRIDE + 16 * i + r % 2 * 8]);
         }
         Rounded<4, SPLIT> rounded;
 #pragma unroll
@@ -93,16 +97,15 @@ template <Product PRODUCT, class Tile_, bool SPLIT> struct MmaCore {
         return rounded;
     }
 
-    // Columns `column` to column + 16 of B: (t, g), (t + 4, g) of each of two fragments.
-    __device__ void read_b(Rounded<2, SPLIT> (&pair)[2], const float *b, unsigned int column, int k) const
+    // Columns 16 j to 16 j + 16 of the warp's B: (t, g), (t + 4, g) of each of two fragments.
+    __device__ static void read_b(Rounded<2, SPLIT> (&pair)[2], const float *b, int j, int k)
     {
         unsigned int bits[4];
         if constexpr (B_MOVEMENT == ALONG) {
-            load_matrix(bits, b + (column + lane / 16 * 8 + lane % 8) * B_STRIDE + k + lane / 8 % 2 * 4);
+            load_matrix(bits, (unsigned int)__cvta_generic_to_shared(b) + 4 * (16 * j * B_STRIDE + k));
         } else {
 #pragma unroll
-            for (int r = 0; r < 4; r++)
-                bits[r] = __float_as_uint(b[(k + lane % 4 + r % 2 * 4) * B_STRIDE + column + lane / 4 + r / 2 * 8]);
+            for (int r = 0; r < 4; r++) bits[r] = __float_as_uint(b[(k + r % 2 * 4) * B_STRIDE + 16 * j + r / 2 * 8]);
         }
 #pragma unroll
         for (int r = 0; r < 4; r++) pair[r / 2].set(r % 2, bits[r]);
@@ -110,14 +113,16 @@ template <Product PRODUCT, class Tile_, bool SPLIT> struct MmaCore {
 
     __device__ void multiply(const float *a, const float *b)
     {
+        a += in_a;
+        b += in_b;
 #pragma unroll
         for (int k = 0; k < Tile::DEPTH; k += 8) {
             Rounded<2, SPLIT> y[COUNT_N / 2][2];
 #pragma unroll
-            for (int j = 0; j < COUNT_N / 2; j++) read_b(y[j], b, warp_column + 16 * j, k);
+            for (int j = 0; j < COUNT_N / 2; j++) read_b(y[j], b, j, k);
 #pragma unroll
             for (int i = 0; i < COUNT_M; i++) {
-                const Rounded<4, SPLIT> x = read_a(a, warp_row + 16 * i, k);
+                const Rounded<4, SPLIT> x = read_a(a, i, k);
 #pragma unroll
                 for (int j = 0; j < COUNT_N; j++) {
                     const Rounded<2, SPLIT> &column = y[j / 2][j % 2];
@@ -133,6 +138,7 @@ template <Product PRODUCT, class Tile_, bool SPLIT> struct MmaCore {
 
     __device__ void put(float *to) const
     {
+        const unsigned int lane = threadIdx.x % 32;
         to += lane / 4 * SUMS_STRIDE + lane % 4 * 2;
 #pragma unroll
         for (int i = 0; i < COUNT_M; i++)

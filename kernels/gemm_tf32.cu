@@ -2,18 +2,19 @@
 // registers: at most 128
 // needs: sm_80
 //
-// Counted on the simulated device for one full tile, per 256 of k (forward / weight / input gradient):
+// Counted for one full tile, per 256 of k (forward / weight / input gradient): instructions in the loop of a
+// stage, in SASS of sm_90, the rest on the simulated device:
 //
-//   tile     instructions a multiply-add   shared transactions a 1000   conflicts      global sectors, floor
-//   128x128  0.41 / 0.48 / 0.32            1.95                         0               9344 / 8448 / 10240, 8192
-//   64x64    0.49 / 0.51 / 0.48            2.93                         0               4736 / 4352 / 5120,  4096
-//   32x32    0.60 / 0.53 / 0.61            3.91                         0               2688 / 2304 / 3072,  2048
-//   64x16    0.66 / 0.79 / 0.77            5.37 / 5.37 / 4.88           9 % / 9 % / 0   3712 / 2816 / 3840,  2560
-//   16x64    0.86 / 0.81 / 0.86            4.88 / 5.37 / 4.88           0 / 9 % / 0     2944 / 2816 / 3840,  2560
-//   16x16    2.03 / 1.50 / 1.55            9.77 / 11.7 / 7.81           20 / 33 / 0 %   1408 / 1280 / 1536,  1024
+//   tile     instructions a matrix one   shared transactions a 1000   conflicts      global sectors, floor
+//   128x128   6.3 /  6.6 /  5.9          1.95                         0               9344 / 8448 / 10240, 8192
+//   64x64     9.4 /  9.4 /  8.8          2.93                         0               4736 / 4352 /  5120, 4096
+//   32x32    12.5 / 11.5 / 12.0          3.91                         0               2688 / 2304 /  3072, 2048
+//   64x16    14.0 / 14.5 / 13.8          5.37 / 5.37 / 4.88           9 % / 9 % / 0   3712 / 2816 /  3840, 2560
+//   16x64    14.4 / 14.5 / 13.8          4.88 / 5.37 / 4.88           0 / 9 % / 0     2944 / 2816 /  3840, 2560
+//   16x16    33.5 / 30.5 / 31.0          9.77 / 11.7 / 7.81           20 / 33 / 0 %   1408 / 1280 /  1536, 1024
 //
 // The conflicts are those of copies into lines of 16, which are 24 apart for the sake of the reads: four
-// times as many. A matrix instruction counts as one instruction.
+// times as many. Of the instructions of 128x128 three are the rounding, 0.75 to 1.5 the reads.
 //
 // Not measured: no GPU was at hand. Expected beside cuBLAS on a Hopper GPU: 0.55 to 0.65 on large squares,
 // for mma.sync reaches about 60 % of what wgmma does, and cuBLAS uses wgmma. Next, for 0.95 there: a kernel

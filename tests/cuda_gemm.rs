@@ -101,7 +101,7 @@ struct Placed {
     z_buffer: Buffer<f32>,
     problem: GemmProblem,
     /// The problem points into them.
-    _operands: [Buffer<f32>; 3],
+    operands: [Buffer<f32>; 3],
     _step: Buffer<Step>,
     _dropout: Buffer<Dropout>,
 }
@@ -162,8 +162,8 @@ impl Placed {
             activation: case.activation,
             ..GemmProblem::default()
         };
-        let (_operands, _step, _dropout) = (operands, step, dropout);
-        Placed { case, a, b, z, bias, c, z_buffer, problem, _operands, _step, _dropout }
+        let (_step, _dropout) = (step, dropout);
+        Placed { case, a, b, z, bias, c, z_buffer, problem, operands, _step, _dropout }
     }
 
     fn result(&self) -> Vec<f32> {
@@ -400,6 +400,24 @@ fn a_problem_has_the_same_bits_alone_and_in_a_group_of_any_order() {
                     shapes[index]
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_finite_never_becomes_a_number() {
+    let Some(bench) = &*BENCH else { return };
+    // A result of arithmetic, the least and greatest payload of either sign, infinities.
+    let bits = [0x7fff_ffff, 0x7f80_0001, 0xffff_ffff, 0xff80_0001, 0x7f80_0000, 0xff80_0000];
+    for (precision, gemm) in &bench.kernels {
+        for (product, bits) in PRODUCTS.into_iter().flat_map(|p| bits.map(|bits| (p, bits))) {
+            let mut placed = Placed::new(&bench.gpu, Case::plain(product, [20, 9, 17]), 1);
+            // The first element of A is in every element of C's first row.
+            placed.operands[0].upload(0, &[f32::from_bits(bits)]).expect("an upload");
+            launch(bench, gemm, product, &[placed.problem], None);
+            let row = &placed.result()[..9];
+            let lost = row.iter().any(|value| value.is_finite());
+            assert!(!lost, "{precision:?} {product:?}, {bits:#x}: {row:?}");
         }
     }
 }
