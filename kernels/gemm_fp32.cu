@@ -30,11 +30,7 @@
 #include "gemm_fp32_core.cuh"
 
 #define KERNEL(NAME, PRODUCT, LANES_M, MOVEMENT, BLOCKS, ...)                                              \
-    extern "C" __global__ void __launch_bounds__(Tile<__VA_ARGS__>::THREADS, BLOCKS)                       \
-    NAME(const GemmProblem *problems, const GemmTile *tiles)                                               \
-    {                                                                                                      \
-        gemm<PRODUCT, Fp32Core<PRODUCT, Tile<__VA_ARGS__>, LANES_M, MOVEMENT>>(problems, tiles);           \
-    }
+    GEMM_KERNEL(NAME, PRODUCT, BLOCKS, Fp32Core<PRODUCT, Tile<__VA_ARGS__>, LANES_M, MOVEMENT>)
 
 #define KERNELS(SUFFIX, ...)                                                                               \
     KERNEL(forward_##SUFFIX, FORWARD, __VA_ARGS__)                                                         \

@@ -115,15 +115,23 @@ __device__ inline void sum_pieces(Core &core, A &a, B &b, float *stages, unsigne
 #endif
 }
 
+// What a core's block needs of shared memory: its pipeline, and then its sums in the same place.
+template <class Core> struct Memory {
+    using T = typename Core::Tile;
+    using A = Copier<Core::A_MOVEMENT, T::M, T::DEPTH, Core::A_STRIDE, T::GROUP>;
+    using B = Copier<Core::B_MOVEMENT, T::N, T::DEPTH, Core::B_STRIDE, T::GROUP>;
+    static constexpr int PIPELINE = T::SLICES * T::STAGES * (A::FLOATS + B::FLOATS);
+    static constexpr int SUMS = T::SLICES * T::WARP_M * Core::SUMS_STRIDE;
+    static constexpr unsigned int BYTES = 4 * (PIPELINE > SUMS ? PIPELINE : SUMS);
+};
+
 template <Product PRODUCT, class Core>
 __device__ inline void gemm(const GemmProblem *__restrict__ problems, const GemmTile *__restrict__ tiles)
 {
     using T = typename Core::Tile;
-    using A = Copier<Core::A_MOVEMENT, T::M, T::DEPTH, Core::A_STRIDE, T::GROUP>;
-    using B = Copier<Core::B_MOVEMENT, T::N, T::DEPTH, Core::B_STRIDE, T::GROUP>;
-    constexpr int PIPELINE = T::SLICES * T::STAGES * (A::FLOATS + B::FLOATS);
-    constexpr int SUMS = T::SLICES * T::WARP_M * Core::SUMS_STRIDE;
-    __shared__ float4 shared[(PIPELINE > SUMS ? PIPELINE : SUMS) / 4];
+    using A = typename Memory<Core>::A;
+    using B = typename Memory<Core>::B;
+    extern __shared__ float4 shared[];
     float *const memory = (float *)shared;
 
     const GemmTile tile = tiles[blockIdx.x];
@@ -208,3 +216,14 @@ __device__ inline void gemm(const GemmProblem *__restrict__ problems, const Gemm
         }
     }
 }
+
+// A kernel, and what the host launches it with: {threads of a block, bytes of its shared memory}. BLOCKS is how
+// many a multiprocessor should hold.
+#define GEMM_KERNEL(NAME, PRODUCT, BLOCKS, ...)                                                            \
+    extern "C" __device__ const unsigned int NAME##_block[] = {__VA_ARGS__::Tile::THREADS,                 \
+                                                               Memory<__VA_ARGS__>::BYTES};                \
+    extern "C" __global__ void __launch_bounds__(__VA_ARGS__::Tile::THREADS, BLOCKS)                       \
+    NAME(const GemmProblem *problems, const GemmTile *tiles)                                               \
+    {                                                                                                      \
+        gemm<PRODUCT, __VA_ARGS__>(problems, tiles);                                                       \
+    }

@@ -15,6 +15,10 @@
 #pragma once
 #include "gemm_kernel.cuh"
 
+// Stages of the large tile, 20 KiB each: three where two blocks of them fit a multiprocessor. Data-centre GPUs
+// have 164 KiB or more for them; the others, sm_86, sm_89 and sm_120, 100.
+#define LARGE_STAGES (__CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890 || __CUDA_ARCH__ >= 1200 ? 2 : 3)
+
 // The four 8 x 4 quarters of two neighbouring fragments; lane l gives the place of row l % 8 of quarter l / 8,
 // in bytes of shared memory.
 __device__ inline void load_matrix(unsigned int (&quarters)[4], unsigned int from)

@@ -1,12 +1,12 @@
 // Grouped GEMM on the tensor cores, in TF32 (gemm_fp32.cu says what it computes, gemm_mma_core.cuh how).
-// registers: at most 128
+// registers: at most 208
 // needs: sm_80
 //
 // Counted for one full tile, per 256 of k (forward / weight / input gradient): instructions in the loop of a
 // stage, in SASS of sm_90, the rest on the simulated device:
 //
 //   tile     instructions a matrix one   shared transactions a 1000   conflicts      global sectors, floor
-//   128x128   6.3 /  6.6 /  5.9          1.95                         0               9344 / 8448 / 10240, 8192
+//   128x128   4.8 /  5.0 /  4.4          1.95                         0               9344 / 8448 / 10240, 8192
 //   64x64     9.4 /  9.4 /  8.8          2.93                         0               4736 / 4352 /  5120, 4096
 //   32x32    12.5 / 11.5 / 12.0          3.91                         0               2688 / 2304 /  3072, 2048
 //   64x16    14.0 / 14.5 / 13.8          5.37 / 5.37 / 4.88           9 % / 9 % / 0   3712 / 2816 /  3840, 2560
@@ -14,22 +14,19 @@
 //   16x16    33.5 / 30.5 / 31.0          9.77 / 11.7 / 7.81           20 / 33 / 0 %   1408 / 1280 /  1536, 1024
 //
 // The conflicts are those of copies into lines of 16, which are 24 apart for the sake of the reads: four
-// times as many. Of the instructions of 128x128 three are the rounding, 0.75 to 1.5 the reads.
+// times as many. Of the instructions of 128x128 two are the rounding, 0.25 to 1 the reads.
 //
-// Not measured: no GPU was at hand. Expected beside cuBLAS on a Hopper GPU: 0.55 to 0.65 on large squares,
-// for mma.sync reaches about 60 % of what wgmma does, and cuBLAS uses wgmma. Next, for 0.95 there: a kernel
-// of its own for sm_90a by wgmma with operands in shared memory, bulk tensor copies on an mbarrier and a
-// warp that does nothing else; it needs operands that are already rounded, and k-major B. On Ampere:
-// 48 KiB of shared memory are a bound of static arrays; four stages of 32 k need dynamic shared memory.
+// Not measured: no GPU was at hand. A scheduler of an H200 takes some 6 cycles for a matrix instruction, so the
+// large tile waits for the tensor cores. Expected beside cuBLAS there: 0.55 to 0.65 on large squares where it
+// uses wgmma, of which mma.sync reaches about 60 %, and about 1 where it uses mma.sync itself. Next, for 0.95 of
+// the former: a kernel of its own for sm_90a with operands in shared memory, bulk tensor copies on an mbarrier
+// and a warp that does nothing else; of the two operands the one must be k-major, the other may come through
+// registers.
 
 #include "gemm_mma_core.cuh"
 
 #define KERNEL(NAME, PRODUCT, BLOCKS, ...)                                                                 \
-    extern "C" __global__ void __launch_bounds__(Tile<__VA_ARGS__>::THREADS, BLOCKS)                       \
-    NAME(const GemmProblem *problems, const GemmTile *tiles)                                               \
-    {                                                                                                      \
-        gemm<PRODUCT, MmaCore<PRODUCT, Tile<__VA_ARGS__>, false>>(problems, tiles);                        \
-    }
+    GEMM_KERNEL(NAME, PRODUCT, BLOCKS, MmaCore<PRODUCT, Tile<__VA_ARGS__>, false>)
 
 #define KERNELS(SUFFIX, ...)                                                                               \
     KERNEL(forward_##SUFFIX, FORWARD, __VA_ARGS__)                                                         \
@@ -37,7 +34,7 @@
     KERNEL(input_gradient_##SUFFIX, INPUT_GRADIENT, __VA_ARGS__)
 
 //      tile   blocks;  M    N  DEPTH STAGES WARPS_M WARPS_N SLICES
-KERNELS(128x128, 2,   128, 128,  16,   2,     2,      4,      1)
+KERNELS(128x128, 2,   128, 128,  16, LARGE_STAGES, 2, 2,   1)
 KERNELS(64x64,   4,    64,  64,  16,   4,     2,      2,      1)
 KERNELS(32x32,   4,    32,  32,   8,   4,     1,      1,      4)
 KERNELS(64x16,   4,    64,  16,   8,   3,     1,      1,      4)

@@ -49,24 +49,16 @@ impl Precision {
 pub struct Tile {
     pub m: u32,
     pub n: u32,
-    /// Of a block.
-    pub threads: u32,
 }
 
-const fn tile(m: u32, n: u32, threads: u32) -> Tile {
-    Tile { m, n, threads }
+const fn tile(m: u32, n: u32) -> Tile {
+    Tile { m, n }
 }
 
 impl Tile {
     /// Every configuration that `kernels/gemm_*.cu` has, the largest first.
-    pub const ALL: [Tile; 6] = [
-        tile(128, 128, 256),
-        tile(64, 64, 128),
-        tile(32, 32, 128),
-        tile(64, 16, 128),
-        tile(16, 64, 128),
-        tile(16, 16, 256),
-    ];
+    pub const ALL: [Tile; 6] =
+        [tile(128, 128), tile(64, 64), tile(32, 32), tile(64, 16), tile(16, 64), tile(16, 16)];
 
     /// The configuration for a C of so many rows and columns.
     ///

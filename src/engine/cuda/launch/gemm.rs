@@ -163,9 +163,13 @@ impl Gemm {
         Ok(Gemm { module })
     }
 
-    /// The kernel of a product in a tile configuration.
-    pub fn function(&self, product: Product, tile: Tile) -> Result<Function, CudaError> {
-        self.module.function(&product.kernel(tile))
+    /// The kernel of a product in a tile configuration, and the shape of a launch of one block.
+    pub fn kernel(&self, product: Product, tile: Tile) -> Result<(Function, Shape), CudaError> {
+        let name = product.kernel(tile);
+        let function = self.module.function(&name)?;
+        let [threads, shared] = self.module.constants(&format!("{name}_block"))?;
+        function.allow_shared(shared)?;
+        Ok((function, Shape::line(1, threads).with_shared(shared)))
     }
 }
 
@@ -180,7 +184,7 @@ pub struct Grouped {
 #[derive(Debug)]
 struct Launch {
     function: Function,
-    threads: u32,
+    shape: Shape,
     tiles: Buffer<GemmTile>,
 }
 
@@ -213,11 +217,10 @@ impl Grouped {
             let own = problems.iter().enumerate().filter(|(_, problem)| choose(problem) == tile);
             let tiles: Vec<_> = own.flat_map(|(index, problem)| tile.cut(index, problem)).collect();
             if !tiles.is_empty() {
-                launches.push(Launch {
-                    function: gemm.function(product, tile)?,
-                    threads: tile.threads,
-                    tiles: Buffer::from_slice(stream, &tiles)?,
-                });
+                let (function, block) = gemm.kernel(product, tile)?;
+                let shape = Shape { grid: (tiles.len() as u32, 1, 1), ..block };
+                let tiles = Buffer::from_slice(stream, &tiles)?;
+                launches.push(Launch { function, shape, tiles });
             }
         }
         Ok(Grouped { problems: Buffer::from_slice(stream, problems)?, launches })
@@ -234,12 +237,11 @@ impl Grouped {
     }
 
     fn send(&self, launched: &Launch, stream: &Stream) -> Result<(), CudaError> {
-        let Launch { function, threads, tiles } = launched;
+        let Launch { function, shape, tiles } = launched;
         let addresses = [self.problems.address(), tiles.address()];
-        let shape = Shape::line(tiles.len() as u32, *threads);
         // SAFETY: the kernel takes the addresses of two tables, which live in `self`. Every tile
         // names a problem of the first; what the problems point to is the caller's, by the
         // contract of their type.
-        unsafe { launch(stream, function, shape, &addresses.each_ref().map(arg)) }
+        unsafe { launch(stream, function, *shape, &addresses.each_ref().map(arg)) }
     }
 }

@@ -80,6 +80,25 @@ impl Module {
     /// # Errors
     /// [`CudaError::Layout`] if not.
     pub fn check_numbers(&self, symbol: &str, host: &[u32]) -> Result<(), CudaError> {
+        let device = self.numbers(symbol)?;
+        if device == host { Ok(()) } else { Err(self.other_layout(symbol, host, device)) }
+    }
+
+    /// `N` numbers of this module.
+    ///
+    /// # Errors
+    /// [`CudaError::Layout`] if there are more or fewer.
+    pub fn constants<const N: usize>(&self, symbol: &str) -> Result<[u32; N], CudaError> {
+        let numbers = self.numbers(symbol)?;
+        numbers.try_into().map_err(|device| self.other_layout(symbol, &[0; N], device))
+    }
+
+    fn other_layout(&self, symbol: &str, host: &[u32], device: Vec<u32>) -> CudaError {
+        let (module, table) = (self.name.clone(), symbol.to_owned());
+        CudaError::Layout { module, table, host: host.to_vec(), device }
+    }
+
+    fn numbers(&self, symbol: &str) -> Result<Vec<u32>, CudaError> {
         // A stream for one small copy: loading is not what has to be fast.
         let stream = self.device.stream()?;
         let view = self.module.get_global(symbol, stream.inner());
@@ -88,11 +107,7 @@ impl Module {
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut device);
         stream.inner().memcpy_dtoh(&view, bytes).map_err(CudaError::of("cuMemcpyDtoHAsync"))?;
         stream.synchronize()?;
-        if device == host {
-            return Ok(());
-        }
-        let (module, table) = (self.name.clone(), symbol.to_owned());
-        Err(CudaError::Layout { module, table, host: host.to_vec(), device })
+        Ok(device)
     }
 
     fn missing(&self, error: DriverError, symbol: &str, call: &'static str) -> CudaError {
