@@ -20,6 +20,7 @@
 // Next: split a stage once when it arrives, not once in every warp that reads it.
 
 #include "gemm_mma_core.cuh"
+#include "gemm_kernel.cuh"
 
 #define KERNEL(NAME, PRODUCT, BLOCKS, ...)                                                                 \
     GEMM_KERNEL(NAME, PRODUCT, BLOCKS, MmaCore<PRODUCT, Tile<__VA_ARGS__>, true>)

@@ -28,6 +28,7 @@
 // the first copy; next, the step's rows read beside the first stage.
 
 #include "gemm_fp32_core.cuh"
+#include "gemm_kernel.cuh"
 
 #define KERNEL(NAME, PRODUCT, LANES_M, MOVEMENT, BLOCKS, ...)                                              \
     GEMM_KERNEL(NAME, PRODUCT, BLOCKS, Fp32Core<PRODUCT, Tile<__VA_ARGS__>, LANES_M, MOVEMENT>)

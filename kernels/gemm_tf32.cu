@@ -24,6 +24,7 @@
 // registers.
 
 #include "gemm_mma_core.cuh"
+#include "gemm_kernel.cuh"
 
 #define KERNEL(NAME, PRODUCT, BLOCKS, ...)                                                                 \
     GEMM_KERNEL(NAME, PRODUCT, BLOCKS, MmaCore<PRODUCT, Tile<__VA_ARGS__>, false>)

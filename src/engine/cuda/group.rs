@@ -35,6 +35,8 @@ pub struct LayeredGroup<'a> {
     placed: Placed<'a>,
     /// Of a graph.
     ticks: usize,
+    /// The members whose work its ticks launch.
+    active: Vec<bool>,
     members: Vec<Member>,
     commands: Vec<Command>,
     /// Those that are not on their way.
@@ -64,12 +66,13 @@ impl<'a> LayeredGroup<'a> {
                 placed.set_clock(index, clock_after(kept.epochs, task))?;
             }
         }
-        let ticks = ticks_per_graph(&trials, &placed.layouts, task);
+        let ticks = ticks_per_graph(&trials, placed.layouts(), task);
         let flight = |_| Flight::new(gpu, seats.len());
         let flights = (0..IN_FLIGHT).map(flight).collect::<Result<_, CudaError>>()?;
         let members = seats.iter().map(Member::new).collect();
         let commands = vec![Command::default(); seats.len()];
-        Ok(LayeredGroup { gpu, task, placed, ticks, members, commands, flights })
+        let active = vec![true; seats.len()];
+        Ok(LayeredGroup { gpu, task, placed, ticks, active, members, commands, flights })
     }
 
     /// Lets a member train its next epoch.
@@ -84,6 +87,27 @@ impl<'a> LayeredGroup<'a> {
             nesterov: u32::from(numbers.nesterov),
         };
         self.commands[index] = Command { rule, epoch };
+    }
+
+    /// Records a graph of the members that train now. None may be under way.
+    fn record(&mut self) -> Result<Graph, CudaError> {
+        let active: Vec<bool> = self.members.iter().map(Member::trains).collect();
+        if active != self.active {
+            self.placed.select(&active)?;
+            self.active = active;
+        }
+        let ticks = || (0..self.ticks).try_for_each(|_| self.placed.tick());
+        self.gpu.stream.capture::<CudaError>(ticks)
+    }
+
+    fn training(&self) -> usize {
+        self.members.iter().filter(|member| member.trains()).count()
+    }
+
+    /// Whether so few of the recorded members still train that a new graph pays: blocks of one that is
+    /// finished have nothing to do, but take their turn.
+    fn is_sparse(&self) -> bool {
+        2 * self.training() <= self.active.iter().filter(|active| **active).count()
     }
 
     /// Sends the device off for one graph.
@@ -132,7 +156,7 @@ impl<'a> LayeredGroup<'a> {
     /// Hands a profile over to its recorder.
     fn finish(&mut self, tally: Option<Tally<'_>>) {
         let Some(tally) = tally else { return };
-        let members = self.members.iter().zip(&self.placed.layouts);
+        let members = self.members.iter().zip(self.placed.layouts());
         let trained = members.map(|(member, layout)| (&member.trial, layout, member.profiled));
         tally.finish(trained, &self.task.split);
         self.members.iter_mut().for_each(|member| member.profiled = 0);
@@ -175,19 +199,21 @@ impl Group for LayeredGroup<'_> {
             return self.once(recorder, kernel);
         }
         // Recorded anew for each advance: it costs milliseconds, and a graph belongs to its thread.
-        let ticks = || (0..self.ticks).try_for_each(|_| self.placed.tick());
-        let graph = self.gpu.stream.capture::<CudaError>(ticks)?;
+        let mut graph = self.record()?;
         let tally = |recorder| Tally::new(recorder, &self.gpu.stream);
         let mut tally = observer.recorder().map(tally).transpose()?;
         let mut under_way = VecDeque::new();
         let mut landed = Instant::now();
         while !observer.interrupted() {
-            while let Some(flight) =
-                self.flights.pop_if(|_| self.members.iter().any(Member::trains))
-            {
+            let wanted = self.training() > 0 && !self.is_sparse();
+            while let Some(flight) = self.flights.pop_if(|_| wanted) {
                 under_way.push_back(self.launch(&graph, flight, tally.as_mut())?);
             }
             let Some(mut flight) = under_way.pop_front() else {
+                if self.training() > 0 {
+                    graph = self.record()?;
+                    continue;
+                }
                 self.finish(tally);
                 return Ok(());
             };

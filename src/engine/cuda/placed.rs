@@ -9,7 +9,7 @@ use super::launch::sgd_bias::BiasLayer;
 use super::launch::trial::{Clock, Command, Plan, Tile};
 use super::launch::{Buffer, CudaError, Pinned};
 use super::layout::{Cursor, Layout};
-use super::tables::{Bases, Tables};
+use super::tables::{Bases, Members, Tables};
 use super::worker::Worker;
 use crate::engine::{ShuffleMode, Trial};
 use crate::model::Parameters;
@@ -18,21 +18,57 @@ use crate::model::Parameters;
 pub struct Placed<'a> {
     gpu: &'a Worker,
     data: Arc<DeviceData>,
-    pub layouts: Vec<Layout>,
+    members: Members,
     state: Buffer<f32>,
     scratch: Buffer<f32>,
     clocks: Buffer<Clock>,
     commands: Buffer<Command>,
     plans: Buffer<Plan>,
+    init: (Buffer<InitTensor>, Buffer<Tile>),
+    work: Work,
+    /// The work's products point into it.
+    dropouts: Buffer<Dropout>,
+}
+
+/// What a tick launches.
+struct Work {
     gather: Buffer<Tile>,
     xent: Buffer<Tile>,
-    init: (Buffer<InitTensor>, Buffer<Tile>),
     biases: (Buffer<BiasLayer>, Buffer<Tile>),
     forward: Vec<Grouped>,
     input_gradients: Vec<Grouped>,
     weight_gradients: Grouped,
-    /// The products' problems point into it.
-    _dropouts: Buffer<Dropout>,
+}
+
+impl Work {
+    /// Uploads the tables of the `active` of a group's trials. The products' problems point into `dropouts`.
+    fn new(
+        gpu: &Worker,
+        members: &Members,
+        active: &[bool],
+        dropouts: &mut Buffer<Dropout>,
+    ) -> Result<Self, CudaError> {
+        let tables = Tables::new(members, active);
+        let stream = &gpu.stream;
+        dropouts.upload(0, &tables.dropouts)?;
+        let grouped =
+            |product, problems: &Vec<_>| Grouped::new(&gpu.kernels.gemm, stream, product, problems);
+        let levels = |product, levels: &[Vec<_>]| {
+            let levels = levels.iter().map(|problems| grouped(product, problems));
+            levels.collect::<Result<Vec<_>, CudaError>>()
+        };
+        Ok(Work {
+            gather: Buffer::from_slice(stream, &tables.gather)?,
+            xent: Buffer::from_slice(stream, &tables.xent)?,
+            biases: (
+                Buffer::from_slice(stream, &tables.biases.0)?,
+                Buffer::from_slice(stream, &tables.biases.1)?,
+            ),
+            forward: levels(Product::Forward, &tables.forward)?,
+            input_gradients: levels(Product::InputGradient, &tables.input_gradients)?,
+            weight_gradients: grouped(Product::WeightGradient, &tables.weight_gradients)?,
+        })
+    }
 }
 
 impl<'a> Placed<'a> {
@@ -52,7 +88,6 @@ impl<'a> Placed<'a> {
         let state = Buffer::zeroed(stream, state.end())?;
         let scratch = Buffer::zeroed(stream, scratch.end())?;
         let clocks = Buffer::zeroed(stream, trials.len())?;
-        let commands = Buffer::zeroed(stream, trials.len())?;
         let hidden = layouts.iter().map(|layout| layout.layers.len()).sum();
         let mut dropouts = Buffer::zeroed(stream, hidden)?;
         let bases = Bases {
@@ -61,38 +96,32 @@ impl<'a> Placed<'a> {
             clocks: clocks.address(),
             dropouts: dropouts.address(),
         };
-        let tables = Tables::new(trials, &layouts, bases, seed, shuffle);
-        dropouts.upload(0, &tables.dropouts)?;
-        let grouped =
-            |product, problems: &Vec<_>| Grouped::new(&gpu.kernels.gemm, stream, product, problems);
-        let levels = |product, levels: &[Vec<_>]| {
-            let levels = levels.iter().map(|problems| grouped(product, problems));
-            levels.collect::<Result<Vec<_>, CudaError>>()
-        };
+        let members = Members { trials: trials.to_vec(), layouts, bases, seed };
+        let (tensors, tiles) = members.initial();
         Ok(Placed {
+            work: Work::new(gpu, &members, &vec![true; trials.len()], &mut dropouts)?,
+            commands: Buffer::zeroed(stream, trials.len())?,
+            plans: Buffer::from_slice(stream, &members.plans(shuffle))?,
+            init: (Buffer::from_slice(stream, &tensors)?, Buffer::from_slice(stream, &tiles)?),
             gpu,
             data,
-            layouts,
+            members,
             state,
             scratch,
             clocks,
-            commands,
-            plans: Buffer::from_slice(stream, &tables.plans)?,
-            gather: Buffer::from_slice(stream, &tables.gather)?,
-            xent: Buffer::from_slice(stream, &tables.xent)?,
-            init: (
-                Buffer::from_slice(stream, &tables.init.0)?,
-                Buffer::from_slice(stream, &tables.init.1)?,
-            ),
-            biases: (
-                Buffer::from_slice(stream, &tables.biases.0)?,
-                Buffer::from_slice(stream, &tables.biases.1)?,
-            ),
-            forward: levels(Product::Forward, &tables.forward)?,
-            input_gradients: levels(Product::InputGradient, &tables.input_gradients)?,
-            weight_gradients: grouped(Product::WeightGradient, &tables.weight_gradients)?,
-            _dropouts: dropouts,
+            dropouts,
         })
+    }
+
+    /// Lets later ticks launch work for the `active` trials alone. Nothing that was launched before may be
+    /// under way, nor be launched again.
+    pub fn select(&mut self, active: &[bool]) -> Result<(), CudaError> {
+        self.work = Work::new(self.gpu, &self.members, active, &mut self.dropouts)?;
+        Ok(())
+    }
+
+    pub fn layouts(&self) -> &[Layout] {
+        &self.members.layouts
     }
 
     /// Draws all initial values on the device.
@@ -111,19 +140,36 @@ impl<'a> Placed<'a> {
             &self.data.table,
         )?;
         self.forward()?;
-        self.input_gradients.iter().try_for_each(|level| self.level(level))?;
+        self.work.input_gradients.iter().try_for_each(|level| self.level(level))?;
         let mut fork = self.gpu.branches.fork(stream)?;
-        self.weight_gradients.launch_beside(&mut fork)?;
-        kernels.sgd_bias.launch(fork.branch()?, &self.clocks, &self.biases.0, &self.biases.1)?;
+        self.work.weight_gradients.launch_beside(&mut fork)?;
+        kernels.sgd_bias.launch(
+            fork.branch()?,
+            &self.clocks,
+            &self.work.biases.0,
+            &self.work.biases.1,
+        )?;
         fork.join()
     }
 
     /// The part of a tick that scoring needs too: from the pixels to losses and predictions.
     pub fn forward(&self) -> Result<(), CudaError> {
         let (kernels, stream) = (&self.gpu.kernels, &self.gpu.stream);
-        kernels.gather.launch(stream, &self.plans, &self.clocks, &self.gather, &self.data.table)?;
-        self.forward.iter().try_for_each(|level| self.level(level))?;
-        kernels.softmax_xent.launch(stream, &self.plans, &self.clocks, &self.xent, &self.data.table)
+        kernels.gather.launch(
+            stream,
+            &self.plans,
+            &self.clocks,
+            &self.work.gather,
+            &self.data.table,
+        )?;
+        self.work.forward.iter().try_for_each(|level| self.level(level))?;
+        kernels.softmax_xent.launch(
+            stream,
+            &self.plans,
+            &self.clocks,
+            &self.work.xent,
+            &self.data.table,
+        )
     }
 }
 
@@ -151,21 +197,21 @@ impl Placed<'_> {
 
     /// All that a trial carries from epoch to epoch.
     pub fn state_of(&self, trial: usize) -> Result<Vec<f32>, CudaError> {
-        self.state.download_range(self.layouts[trial].state.clone())
+        self.state.download_range(self.members.layouts[trial].state.clone())
     }
 
     pub fn set_state(&mut self, trial: usize, state: &[f32]) -> Result<(), CudaError> {
-        self.state.upload(self.layouts[trial].state.start, state)
+        self.state.upload(self.members.layouts[trial].state.start, state)
     }
 
     /// A trial's model as it is now, transposed back and without padding.
     pub fn parameters(&self, trial: usize) -> Result<Parameters, CudaError> {
-        Ok(self.layouts[trial].parameters(&self.state_of(trial)?))
+        Ok(self.members.layouts[trial].parameters(&self.state_of(trial)?))
     }
 
     /// Gives a trial these weights and biases.
     pub fn set_parameters(&mut self, trial: usize, model: &Parameters) -> Result<(), CudaError> {
-        let layout = &self.layouts[trial];
+        let layout = &self.members.layouts[trial];
         let mut state = vec![0.0; layout.state.len()];
         for (layer, linear) in layout.layers.iter().zip(&model.layers) {
             let weight = &mut state[layer.state.weight - layout.state.start..];
@@ -182,7 +228,7 @@ impl Placed<'_> {
 
     /// Loss and predicted class of each row of the step that was scored last.
     pub fn scores(&self, trial: usize, rows: usize) -> Result<(Vec<f32>, Vec<u32>), CudaError> {
-        let layout = &self.layouts[trial];
+        let layout = &self.members.layouts[trial];
         let column = |place: usize| self.scratch.download_range(place..place + rows);
         let predicted = column(layout.predicted)?;
         Ok((column(layout.losses)?, predicted.into_iter().map(f32::to_bits).collect()))

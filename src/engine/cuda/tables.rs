@@ -1,7 +1,7 @@
 //! The tables that the kernels work from: which problem lies where, and which block takes what.
 //!
-//! They are built once for a group of trials, since the greatest shape of every product is known;
-//! what changes from tick to tick stands in the trials' clocks.
+//! They are built once for the trials of a group, and anew when half of them have finished, since the
+//! greatest shape of every product is known; what changes from tick to tick stands in the trials' clocks.
 
 use std::mem::offset_of;
 
@@ -48,13 +48,38 @@ impl Bases {
     }
 }
 
-/// All tables of a group.
+/// A group's trials, and where they lie.
+#[derive(Debug)]
+pub struct Members {
+    pub trials: Vec<Trial>,
+    pub layouts: Vec<Layout>,
+    pub bases: Bases,
+    pub seed: u64,
+}
+
+impl Members {
+    fn places(&self) -> impl Iterator<Item = Place<'_>> {
+        let &Members { bases, seed, .. } = self;
+        let trials = self.trials.iter().zip(&self.layouts).enumerate();
+        trials.map(move |(slot, (trial, layout))| Place { slot, trial, layout, bases, seed })
+    }
+
+    /// What never changes of each trial.
+    pub fn plans(&self, shuffle: ShuffleMode) -> Vec<Plan> {
+        self.places().map(|place| place.plan(shuffle)).collect()
+    }
+
+    /// The initial values that are to be drawn, with the tiles of the kernel that draws them.
+    pub fn initial(&self) -> (Vec<InitTensor>, Vec<Tile>) {
+        initial(&self.trials, &self.layouts, self.bases.state, self.seed)
+    }
+}
+
+/// The tables of what a tick launches.
 #[derive(Debug, Default)]
 pub struct Tables {
-    pub plans: Vec<Plan>,
     pub gather: Vec<Tile>,
     pub xent: Vec<Tile>,
-    pub init: (Vec<InitTensor>, Vec<Tile>),
     pub biases: (Vec<BiasLayer>, Vec<Tile>),
     pub dropouts: Vec<Dropout>,
     /// `forward[l]`: the trials' layers `l`, counted from the pixels.
@@ -72,21 +97,13 @@ fn tiles(of: usize, count: usize, size: usize) -> impl Iterator<Item = Tile> {
 }
 
 impl Tables {
-    /// The tables of trials that lie as `layouts` say.
-    pub fn new(
-        trials: &[Trial],
-        layouts: &[Layout],
-        bases: Bases,
-        seed: u64,
-        shuffle: ShuffleMode,
-    ) -> Tables {
-        let init = initial(trials, layouts, bases.state, seed);
-        let mut tables = Tables { init, ..Tables::default() };
-        for (slot, (trial, layout)) in trials.iter().zip(layouts).enumerate() {
-            let place = Place { slot, trial, layout, bases, seed };
-            tables.plans.push(place.plan(shuffle));
-            tables.gather.extend(tiles(slot, layout.capacity, gather::ROWS));
-            tables.xent.extend(tiles(slot, layout.capacity, softmax_xent::ROWS));
+    /// The tables of those `active` of a group's trials: a block of another would find nothing to do.
+    pub fn new(members: &Members, active: &[bool]) -> Tables {
+        let mut tables = Tables::default();
+        for place in members.places().filter(|place| active[place.slot]) {
+            let (slot, capacity) = (place.slot, place.layout.capacity);
+            tables.gather.extend(tiles(slot, capacity, gather::ROWS));
+            tables.xent.extend(tiles(slot, capacity, softmax_xent::ROWS));
             tables.add_biases(&place);
             tables.add_products(&place);
         }
@@ -325,5 +342,50 @@ pub fn activation(hidden: Option<&Hidden>) -> u32 {
         Some(Activation::Tanh) => 2,
         Some(Activation::Sigmoid) => 3,
         Some(Activation::Gelu) => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::cuda::layout::Cursor;
+    use crate::model::{Architecture, Hyperparameters, LrSchedule, Recipe};
+
+    fn trial(number: u32, layers: usize) -> Trial {
+        let hidden = Hidden { units: 5, activation: Activation::Tanh, dropout: 0.1 };
+        let architecture = Architecture { inputs: 12, hidden: vec![hidden; layers], classes: 3 };
+        let hyperparameters = Hyperparameters {
+            learning_rate: 0.1,
+            lr_schedule: LrSchedule::Constant,
+            batch_size: 40,
+            momentum: 0.9,
+            nesterov: false,
+            weight_decay: 0.0,
+            label_smoothing: 0.0,
+            init: Init::Default,
+        };
+        Trial { number, recipe: Recipe { architecture, hyperparameters, epochs: 1 } }
+    }
+
+    #[test]
+    fn a_tick_launches_nothing_for_a_trial_that_is_not_active() {
+        let trials: Vec<Trial> = (0..4).map(|number| trial(number, number as usize)).collect();
+        let (mut state, mut scratch) = (Cursor::default(), Cursor::default());
+        let layout = |t: &Trial| Layout::new(&t.recipe, 100, &mut state, &mut scratch);
+        let layouts = trials.iter().map(layout).collect();
+        let bases = Bases { state: 1 << 20, scratch: 1 << 30, clocks: 1 << 10, dropouts: 1 << 15 };
+        let members = Members { trials, layouts, bases, seed: 1 };
+        let tables = Tables::new(&members, &[false, true, false, true]);
+        let slots = |tiles: &[Tile]| tiles.iter().all(|tile| [1, 3].contains(&tile.of));
+        assert!(slots(&tables.gather) && slots(&tables.xent));
+        // One and three hidden layers, and the logits of each.
+        assert_eq!(tables.dropouts.len(), 4);
+        assert_eq!(tables.biases.0.len(), 6);
+        assert!(tables.biases.0.iter().all(|layer| [1, 3].contains(&layer.trial)));
+        assert_eq!(tables.weight_gradients.len(), 6);
+        assert_eq!(tables.forward.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1, 1]);
+        assert_eq!(tables.input_gradients.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 1]);
+        let steps = [1, 3].map(|slot| bases.learning(slot));
+        assert!(tables.weight_gradients.iter().all(|problem| steps.contains(&problem.step)));
     }
 }
