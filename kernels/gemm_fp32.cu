@@ -1,6 +1,6 @@
 // Grouped GEMM on the ordinary cores, in FP32: forward, weight gradient and input gradient of a layer, for
 // all trials of an array in one launch (gemm_problem.cuh says what a problem is, gemm_kernel.cuh how a block
-// works, gemm_fp32_core.cuh how its threads multiply, gemm_epilogue.cuh what follows the sum).
+// works, gemm_fp32_core.cuh how its threads multiply, gemm_sums.cuh and gemm_epilogue.cuh what follows).
 // registers: at most 128
 //
 // Counted for one full tile, per 256 of k (forward / weight / input gradient): instructions in the loop of a

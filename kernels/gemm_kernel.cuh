@@ -13,7 +13,7 @@
 //   put(sums), SUMS_STRIDE                             writes the warp's WARP_M x WARP_N sums, row-major
 #pragma once
 #include "gemm_copy.cuh"
-#include "gemm_epilogue.cuh"
+#include "gemm_sums.cuh"
 #include "layout.cuh"
 
 // What the host checks its own structs against when it loads a module.
@@ -158,62 +158,14 @@ __device__ inline void gemm(const GemmProblem *__restrict__ problems, const Gemm
         sum_pieces(core, a, b, memory + slice * T::STAGES * (A::FLOATS + B::FLOATS), slice, k);
     }
 
-    // One row of warps after another puts its sums into shared memory, from where all threads take them in
-    // whole rows: a store is 16 bytes a thread and the epilogue's code stands here once.
-    constexpr unsigned int QUADS = T::WARP_M * T::N / 4;
-    constexpr unsigned int AHEAD = QUADS > T::THREADS ? 2 : 1;  // quads read together, in eight registers each
+    // One row of warps after another puts its sums into shared memory, from where all threads take them: a
+    // store is 16 bytes a thread and the epilogue's code stands here once.
 #pragma unroll 1
     for (unsigned int turn = 0; turn < T::WARPS_M; turn++) {
-        // Where a quad of a round lies in the tile, and whether it lies in C.
-        const auto row_of = [](unsigned int quad) { return quad / (T::N / 4); };
-        const auto column_of = [](unsigned int quad) { return quad % (T::N / 4) * 4; };
-        const unsigned int top = first_m + turn * T::WARP_M;
-        const auto inside = [=](unsigned int quad) {
-            return quad < QUADS && top + row_of(quad) < m && first_n + column_of(quad) < n;
-        };
-        const auto sum = [=](unsigned int quad) {
-            float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-#pragma unroll
-            for (int s = 0; s < T::SLICES; s++) {
-                const float *line = memory + (s * T::WARP_M + row_of(quad)) * Core::SUMS_STRIDE;
-                const float4 part = *(const float4 *)(line + column_of(quad));
-                sum.x += part.x;
-                sum.y += part.y;
-                sum.z += part.z;
-                sum.w += part.w;
-            }
-            return sum;
-        };
         __syncthreads();
         if (warp_m == turn) core.put(memory + slice * T::WARP_M * Core::SUMS_STRIDE + warp_n * T::WARP_N);
         __syncthreads();
-        if (PRODUCT == WEIGHT_GRADIENT && problem.rule) {
-            const Rule rule = *problem.rule;
-            float *const weights = problem.c, *const velocity = problem.velocity;
-            const unsigned int stride = problem.ldc;
-#pragma unroll 1
-            for (unsigned int first = threadIdx.x; first < QUADS; first += AHEAD * T::THREADS) {
-                Weights four[AHEAD] = {};
-#pragma unroll
-                for (unsigned int i = 0; i < AHEAD; i++) {
-                    const unsigned int quad = first + i * T::THREADS;
-                    const size_t at = (size_t)(top + row_of(quad)) * stride + first_n + column_of(quad);
-                    if (inside(quad)) four[i].read(weights + at, velocity ? velocity + at : nullptr);
-                }
-#pragma unroll
-                for (unsigned int i = 0; i < AHEAD; i++) {
-                    const unsigned int quad = first + i * T::THREADS;
-                    const size_t at = (size_t)(top + row_of(quad)) * stride + first_n + column_of(quad);
-                    if (!inside(quad)) continue;
-                    four[i].step(rule, sum(quad), n - first_n - column_of(quad));
-                    four[i].write(weights + at, velocity ? velocity + at : nullptr);
-                }
-            }
-        } else {
-#pragma unroll 1
-            for (unsigned int quad = threadIdx.x; quad < QUADS; quad += T::THREADS)
-                if (inside(quad)) finish<PRODUCT>(problem, top + row_of(quad), first_n + column_of(quad), sum(quad));
-        }
+        finish_strip<PRODUCT, Core>(problem, Strip{first_m + turn * T::WARP_M, first_n, m, n}, memory);
     }
 }
 

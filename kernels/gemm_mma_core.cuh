@@ -2,8 +2,9 @@
 //
 // TF32 keeps 10 of FP32's 23 bits of a significand. With SPLIT every value becomes big + small, each TF32,
 // and three products are summed: small * big + big * small + big * big. What is left out is small * small,
-// 2^-22 of a product, and what the tensor cores leave out of the small ones, 2^-21: FP32-like accuracy at a third of the speed ("3xTF32"). The instruction adds with
-// truncation, so an error of up to 2^-24 of the sum remains for each step of eight k.
+// 2^-22 of a product, and what the tensor cores leave out of the small ones, 2^-21: FP32-like accuracy at a
+// third of the speed ("3xTF32"). The instruction adds with truncation, so an error of up to 2^-24 of the sum
+// remains for each step of eight k.
 //
 // Both operands lie in shared memory as in global memory, and no read meets a bank conflict (lane = 4 g + t):
 //
