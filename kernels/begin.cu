@@ -9,7 +9,7 @@
 // The losses of the closed step are added in float64 in an order that only its number of rows decides:
 // thread t takes rows t, t + 128, ..., then the 128 sums are added as a tree.
 //
-// Cost: 4 bytes read a row (12 when scoring), 192 bytes a trial; two Philox blocks a trial and epoch.
+// Cost: 4 bytes read a row (12 when scoring), a clock of 112 bytes read and written a trial; two Philox blocks a trial and epoch.
 // registers: at most 40
 
 #include "layout.cuh"

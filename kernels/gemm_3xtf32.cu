@@ -14,9 +14,9 @@
 //   16x64     7.9 /  8.0 /  7.7
 //   16x16    15.8 / 13.8 / 15.0
 //
-// A matrix instruction takes some 6 cycles of an H200's scheduler, so the large tile waits for the tensor
-// cores.
-// Not measured: no GPU was at hand. A third of TF32's speed at most; on an H200 still twice FP32's.
+// Not measured: no GPU was at hand. Should mma.sync reach 60 % of an H200's peak, an instruction takes a
+// scheduler some 6 cycles, and the large tile waits for the tensor cores: a third of TF32's speed, still more
+// than FP32's.
 // Next: split a stage once when it arrives, not once in every warp that reads it.
 
 #include "gemm_mma_core.cuh"

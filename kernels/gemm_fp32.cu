@@ -14,17 +14,17 @@
 //   16x64    1.30 / 1.26 / 1.31            14.2                          2944 /  2816 /  3840,  2560
 //   16x16    1.88 / 1.73 / 1.81            27.3                          1408 /  1280 /  1536,  1024
 //
-// Of these the reads of fragments are 1.06 (128x128), 1.09 (64x64 and 32x32). No bank conflicts in the loop.
+// Beside the multiply-add itself, the reads of fragments are 0.06 of it (128x128) or 0.09 (64x64 and 32x32).
 // The floor is (M + N) * 256 floats. What exceeds it are rows that do not begin at a sector, because these
 // were counted with leading dimensions of 4 modulo 8: multiples of 8 come to the floor. A weight gradient that
-// updates its weights moves 16 bytes more for each (8 without momentum), and so touches 1.02 to 1.12 x the
-// sectors of that; on its own a product stores 4, which an update would read again: 20.
+// updates its weights moves 16 bytes for each (8 without momentum) where one that stands alone stores 4, and
+// touches 1.02 to 1.12 x the sectors of that.
 //
 // Not measured: no GPU was at hand. A multiprocessor issues four warps' instructions a cycle, so 128x128 is
 // bound to 0.89 of the peak; it asks for 1.06 shared transactions a cycle where each 16-byte read counts as
 // four, and the hardware has one to give, but merges the lanes that read the same 16 bytes. Expected beside
 // cuBLAS: 0.93 to 0.98 on squares from 2048 on. Next, should that fall short: 128x256 tiles of 8x16 a thread,
-// 1.05 for the fragments. Thin shapes alone are latency: three dependent reads (tile, problem, step) before
+// 0.05 for the fragments. Thin shapes alone are latency: three dependent reads (tile, problem, step) before
 // the first copy; next, the step's rows read beside the first stage.
 
 #include "gemm_fp32_core.cuh"

@@ -30,12 +30,11 @@ __device__ inline void load_matrix(unsigned int (&quarters)[4], unsigned int fro
                  : "memory");
 }
 
-// As cvt.rna.tf32.f32 rounds, but for the lower 13 bits, which the tensor cores leave out: two instructions,
-// where that is four or five. What is not finite stays as it is.
 __device__ inline unsigned int to_tf32(float x)
 {
-    const unsigned int bits = __float_as_uint(x);
-    return fabsf(x) < __int_as_float(0x7f800000) ? bits + 0x1000 : bits;
+    unsigned int rounded;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
+    return rounded;
 }
 
 __device__ inline void multiply_add(float (&c)[4], const unsigned int (&a)[4], const unsigned int (&b)[2])
@@ -54,7 +53,8 @@ template <int COUNT, bool SPLIT> struct Rounded {
     {
         const float x = __uint_as_float(bits);
         big[i] = to_tf32(x);
-        if constexpr (SPLIT) small[i] = __float_as_uint(x - __uint_as_float(big[i] & 0xffffe000));
+        // The tensor cores leave out the lower 13 bits: to round here too would cost as much again.
+        if constexpr (SPLIT) small[i] = __float_as_uint(x - __uint_as_float(big[i]));
     }
 };
 

@@ -6,7 +6,7 @@
 // stage, in SASS of sm_90, the rest on the simulated device:
 //
 //   tile     instructions a matrix one   shared transactions a 1000   conflicts      global sectors, floor
-//   128x128   4.8 /  5.0 /  4.4          1.95                         0               9344 / 8448 / 10240, 8192
+//   128x128   4.8 /  5.0 /  4.4          1.46                         0               9344 / 8448 / 10240, 8192
 //   64x64     9.4 /  9.4 /  8.8          2.93                         0               4736 / 4352 /  5120, 4096
 //   32x32    12.5 / 11.5 / 12.0          3.91                         0               2688 / 2304 /  3072, 2048
 //   64x16    14.0 / 14.5 / 13.8          5.37 / 5.37 / 4.88           9 % / 9 % / 0   3712 / 2816 /  3840, 2560
@@ -16,9 +16,9 @@
 // The conflicts are those of copies into lines of 16, which are 24 apart for the sake of the reads: four
 // times as many. Of the instructions of 128x128 two are the rounding, 0.25 to 1 the reads.
 //
-// Not measured: no GPU was at hand. A scheduler of an H200 takes some 6 cycles for a matrix instruction, so the
-// large tile waits for the tensor cores. Expected beside cuBLAS there: 0.55 to 0.65 on large squares where it
-// uses wgmma, of which mma.sync reaches about 60 %, and about 1 where it uses mma.sync itself. Next, for 0.95 of
+// Not measured: no GPU was at hand. Should mma.sync reach 60 % of an H200's peak, an instruction takes a
+// scheduler some 6 cycles, and the large tile waits for the tensor cores. Expected beside cuBLAS there: 0.55 to 0.65 on large squares where it
+// uses wgmma, and about 1 where it uses mma.sync itself. Next, for 0.95 of
 // the former: a kernel of its own for sm_90a with operands in shared memory, bulk tensor copies on an mbarrier
 // and a warp that does nothing else; of the two operands the one must be k-major, the other may come through
 // registers.

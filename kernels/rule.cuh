@@ -4,7 +4,7 @@
 //   w -= learning_rate * g
 #pragma once
 
-// A trial's hyperparameters of this epoch. The same struct is in src/engine/cuda/launch/rule.rs.
+// A trial's hyperparameters of this epoch. The same struct is in src/engine/cuda/launch/trial.rs.
 struct Rule {
     float learning_rate, momentum, weight_decay;
     unsigned int nesterov;

@@ -25,6 +25,8 @@ const WORK: &str = "WARPSWEEP_TEST_COUNTS";
 const PRODUCTS: [Product; 3] = [Product::Forward, Product::WeightGradient, Product::InputGradient];
 /// The length of every product's sums.
 const K: usize = 256;
+/// Multiply-adds of a step of SGD without Nesterov's.
+const UPDATE: usize = 3;
 const INPUTS: usize = 784;
 const CLASSES: usize = 10;
 const ROWS: usize = 64;
@@ -194,11 +196,10 @@ fn check(precision: Precision, all: &[Bounds; 6]) {
             let kernel = &counts[&name];
             let place = format!("{precision:?} {name}");
             let multiply_adds = kernel[multiply_adds];
-            // Ordinary ones are counted with those of the update: at most four a weight.
-            let updates = 4 * m * n;
-            let least = passes * m * n * K;
-            let expected = least as u64..=(least + updates) as u64;
-            assert!(expected.contains(&multiply_adds), "{multiply_adds} multiply-adds of {place}");
+            // The update's are ordinary ones: UPDATE a weight.
+            let updates = precision == Precision::Fp32 && *product == "weight_gradient";
+            let expected = (passes * K + if updates { UPDATE } else { 0 }) * m * n;
+            assert_eq!(multiply_adds, expected as u64, "multiply-adds of {place}");
             assert_eq!(kernel["local_requests"], 0, "local memory: {place}");
             let share = |part: &str, whole: u64| kernel[part] as f64 / whole as f64;
             let instructions = share("thread_instructions", (m * n * K) as u64);
@@ -223,6 +224,9 @@ fn check(precision: Precision, all: &[Bounds; 6]) {
     assert!(over.is_empty(), "beyond their bounds:\n{}", over.join("\n"));
 }
 
+// Conflicts of FP32's 128x128: in PTX the compiler stores some sums one by one, which the device would see as
+// 16 bytes (so in SASS). Those of lines of 16 are a greater part since stages beyond the end are written as zeros.
+
 #[test]
 fn products_in_float32_cost_what_is_written_here() {
     check(
@@ -243,12 +247,12 @@ fn products_in_tf32_cost_what_is_written_here() {
     check(
         Precision::Tf32,
         &[
-            bounds("128x128", [0.36, 0.38, 0.31], [0.2, 0.2, 0.2], [11308, 16492, 10924]),
-            bounds("64x64", [0.62, 0.65, 0.56], [0.3, 0.3, 0.3], [4908, 6252, 4812]),
-            bounds("32x32", [0.82, 0.84, 0.75], [0.1, 0.1, 0.1], [2284, 2636, 2260]),
-            bounds("64x16", [0.89, 0.96, 0.85], [14.6, 14.6, 7.1], [2796, 3148, 2772]),
-            bounds("16x64", [0.94, 0.96, 0.85], [0.1, 8.7, 0.1], [2796, 3148, 2772]),
-            bounds("16x16", [2.26, 2.14, 2.07], [25.8, 38.2, 7.2], [1160, 1292, 1154]),
+            bounds("128x128", [0.25, 0.25, 0.21], [0.2, 0.2, 0.2], [11308, 16492, 10924]),
+            bounds("64x64", [0.40, 0.39, 0.37], [0.3, 0.3, 0.3], [4908, 6252, 4812]),
+            bounds("32x32", [0.60, 0.58, 0.56], [0.1, 0.1, 0.1], [2284, 2636, 2260]),
+            bounds("64x16", [0.64, 0.64, 0.61], [14.6, 14.6, 7.1], [2796, 3148, 2772]),
+            bounds("16x64", [0.64, 0.64, 0.61], [0.1, 8.7, 0.1], [2796, 3148, 2772]),
+            bounds("16x16", [1.82, 1.63, 1.69], [25.8, 38.2, 7.2], [1160, 1292, 1154]),
         ],
     );
 }
@@ -258,12 +262,12 @@ fn products_in_3xtf32_cost_what_is_written_here() {
     check(
         Precision::Tf32x3,
         &[
-            bounds("128x128", [0.55, 0.56, 0.50], [0.2, 0.2, 0.2], [11308, 16492, 10924]),
-            bounds("64x64", [0.94, 0.96, 0.88], [0.3, 0.3, 0.3], [4908, 6252, 4812]),
-            bounds("32x32", [1.14, 1.16, 1.07], [0.1, 0.1, 0.1], [2284, 2636, 2260]),
-            bounds("64x16", [1.28, 1.34, 1.23], [14.6, 14.6, 7.1], [2796, 3148, 2772]),
-            bounds("16x64", [1.32, 1.34, 1.23], [0.1, 8.7, 0.1], [2796, 3148, 2772]),
-            bounds("16x16", [2.84, 2.71, 2.64], [25.8, 38.2, 7.2], [1160, 1292, 1154]),
+            bounds("128x128", [0.41, 0.41, 0.37], [0.2, 0.2, 0.2], [11308, 16492, 10924]),
+            bounds("64x64", [0.65, 0.65, 0.63], [0.3, 0.3, 0.3], [4908, 6252, 4812]),
+            bounds("32x32", [0.85, 0.84, 0.82], [0.1, 0.1, 0.1], [2284, 2636, 2260]),
+            bounds("64x16", [0.94, 0.95, 0.92], [14.6, 14.6, 7.1], [2796, 3148, 2772]),
+            bounds("16x64", [0.94, 0.95, 0.91], [0.1, 8.7, 0.1], [2796, 3148, 2772]),
+            bounds("16x16", [2.26, 2.07, 2.13], [25.8, 38.2, 7.2], [1160, 1292, 1154]),
         ],
     );
 }

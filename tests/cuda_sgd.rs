@@ -77,8 +77,7 @@ struct Placed {
 
 impl Placed {
     /// `inputs` are none for biases.
-    fn new(gpu: &Gpu, trial: usize, [inputs, outputs, rows]: [Option<usize>; 3]) -> Self {
-        let (outputs, rows) = (outputs.expect("outputs"), rows.expect("rows"));
+    fn new(gpu: &Gpu, trial: usize, inputs: Option<usize>, outputs: usize, rows: usize) -> Self {
         let seed = (10_000 * trial + 100 * outputs + rows + inputs.unwrap_or(0)) as u64;
         // One row more than is live: it may be anything.
         let garbage = |mut matrix: Matrix| {
@@ -105,11 +104,11 @@ impl Placed {
     }
 
     fn weights(gpu: &Gpu, trial: usize, [inputs, outputs, rows]: [usize; 3]) -> Self {
-        Self::new(gpu, trial, [Some(inputs), Some(outputs), Some(rows)])
+        Self::new(gpu, trial, Some(inputs), outputs, rows)
     }
 
     fn biases(gpu: &Gpu, trial: usize, outputs: usize, rows: usize) -> Self {
-        Self::new(gpu, trial, [None, Some(outputs), Some(rows)])
+        Self::new(gpu, trial, None, outputs, rows)
     }
 
     fn problem(&self, clocks: &Buffer<Clock>) -> GemmProblem {

@@ -397,11 +397,7 @@ fn gaps(ticks: &crate::engine::profile::Ticks, unit: Unit) -> Option<String> {
             1e6 * between,
             ticks.graphs,
             if ticks.graphs > 0 {
-                format!(
-                    ", each {:.1} us, so {:.1} us between kernels",
-                    1e6 * graph,
-                    1e6 * (graph - kernels)
-                )
+                format!(", each {:.1} us, branches side by side", 1e6 * graph)
             } else {
                 String::new()
             },

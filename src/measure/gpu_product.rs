@@ -196,15 +196,16 @@ impl GpuProduct {
 }
 
 /// A matrix as all products of a group have it: `count` times `rows x stride`.
-struct Matrices {
-    buffer: Buffer<f32>,
+pub struct Matrices {
+    pub buffer: Buffer<f32>,
     host: Vec<f32>,
-    stride: usize,
+    pub stride: usize,
     rows: usize,
 }
 
 impl Matrices {
-    fn random(
+    /// Values in [-1, 1), those that pad a row too.
+    pub fn random(
         stream: &Stream,
         (seed, purpose): (u64, u16),
         count: usize,
@@ -218,11 +219,13 @@ impl Matrices {
         Ok(Matrices { buffer: Buffer::from_slice(stream, &host)?, host, stride, rows })
     }
 
-    fn address(&self, index: usize) -> u64 {
+    /// Of one of them, on the device.
+    pub fn address(&self, index: usize) -> u64 {
         self.buffer.address_of(index * self.rows * self.stride)
     }
 
-    fn at(&self, index: usize, row: usize, column: usize) -> f64 {
+    /// An element as it was drawn.
+    pub fn at(&self, index: usize, row: usize, column: usize) -> f64 {
         f64::from(self.host[(index * self.rows + row) * self.stride + column])
     }
 }

@@ -206,7 +206,7 @@ impl Group for LayeredGroup<'_> {
         let mut landed = Instant::now();
         while !observer.interrupted() {
             let wanted = self.training() > 0 && !self.is_sparse();
-            while let Some(flight) = self.flights.pop_if(|_| wanted) {
+            while wanted && let Some(flight) = self.flights.pop() {
                 under_way.push_back(self.launch(&graph, flight, tally.as_mut())?);
             }
             let Some(mut flight) = under_way.pop_front() else {

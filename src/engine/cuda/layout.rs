@@ -2,7 +2,7 @@
 //!
 //! A group of trials has two pieces of memory. Its *state* is what training carries from epoch to
 //! epoch: weights, biases, velocities. Its *scratch* is what a step makes: the batch, activations,
-//! gradients, losses. All offsets are in floats from the start of their piece.
+//! deltas, losses. All offsets are in floats from the start of their piece.
 
 use std::ops::Range;
 

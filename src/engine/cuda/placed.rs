@@ -114,7 +114,7 @@ impl<'a> Placed<'a> {
     }
 
     /// Lets later ticks launch work for the `active` trials alone. Nothing that was launched before may be
-    /// under way, nor be launched again.
+    /// under way, nor be launched again. The old tables are freed once the new ones stand.
     pub fn select(&mut self, active: &[bool]) -> Result<(), CudaError> {
         self.work = Work::new(self.gpu, &self.members, active, &mut self.dropouts)?;
         Ok(())

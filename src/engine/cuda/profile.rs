@@ -2,9 +2,9 @@
 //!
 //! A graph has room for no events, so of every four graphs three are launched as what they are
 //! recorded from, tick by tick, with an event before and after each kernel: that gives the kernels'
-//! times and the gaps between them. The fourth is launched as a graph between two events, which gives
-//! the gaps that are left where launches cost no time of the host. The numbers of trials are the same
-//! in all of these.
+//! times and the gaps between them. The fourth is launched as a graph between two events: its branches
+//! run side by side, and launches cost no time of the host. The numbers of trials are the same in all
+//! of these.
 
 use std::collections::BTreeMap;
 use std::time::Instant;

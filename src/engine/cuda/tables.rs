@@ -86,8 +86,8 @@ pub struct Tables {
     pub forward: Vec<Vec<GemmProblem>>,
     /// `input_gradients[d]`: the trials' layers `d`, counted from the logits.
     pub input_gradients: Vec<Vec<GemmProblem>>,
-    /// Of every layer: they wait for nothing but the deltas, and for the input gradients, which read the
-    /// weights that they change.
+    /// Of every layer: they wait for the deltas, and for the input gradients, which read the weights that
+    /// they change.
     pub weight_gradients: Vec<GemmProblem>,
 }
 

@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::measure::axes::Point;
 use crate::measure::bench::{Bench, CudaDevice};
 use crate::measure::clock::{Elapsed, device_seconds};
+use crate::measure::gpu_product::Matrices;
 use crate::measure::record::Work;
 use crate::measure::workload::{Ceiling, Ready, Reference, Workload};
 use crate::random::{Purpose, Shuffle, Stream as Draws, symmetric_f32};
@@ -274,31 +275,24 @@ impl Kernel {
     /// The weight gradient, and the step of SGD that is part of it.
     fn sgd(bench: &Bench, cuda: &CudaDevice, point: &Point) -> Result<Kernel, CudaError> {
         let Sizes { trials, rows, units, inputs } = Sizes::of(point);
-        let (stride, given_stride) = (units.next_multiple_of(4), inputs.next_multiple_of(4));
-        let count = inputs * stride;
-        let drawn = |which, rows: usize, (columns, stride): (usize, usize)| {
-            let mut values = drawn(bench.seed, which, rows * stride);
-            let padding = values.iter_mut().enumerate().filter(|(i, _)| i % stride >= columns);
-            padding.for_each(|(_, value)| *value = 0.0);
-            values
-        };
-        let host = drawn(2, trials * inputs, (units, stride));
-        let given = drawn(3, trials * rows, (inputs, given_stride));
-        let slopes = drawn(4, trials * rows, (units, stride));
-        let (weights, a, b) = (upload(cuda, &host)?, upload(cuda, &given)?, upload(cuda, &slopes)?);
+        let drawn =
+            |which, shape| Matrices::random(&cuda.stream, (bench.seed, which), trials, shape);
+        let weights = drawn(2, [inputs, units])?;
+        let (given, slopes) = (drawn(3, [rows, inputs])?, drawn(4, [rows, units])?);
+        let (stride, count) = (weights.stride, inputs * weights.stride);
         let velocity = zeroed::<f32>(cuda, trials * count)?;
         let rule = upload(cuda, &[RULE])?;
         let problem = |trial: usize| GemmProblem {
-            a: a.address_of(trial * rows * given_stride),
-            b: b.address_of(trial * rows * stride),
-            c: weights.address_of(trial * count),
+            a: given.address(trial),
+            b: slopes.address(trial),
+            c: weights.address(trial),
             rule: rule.address(),
             velocity: velocity.address_of(trial * count),
             m: inputs as u32,
             n: units as u32,
             k: rows as u32,
-            lda: given_stride as u32,
-            ldb: stride as u32,
+            lda: given.stride as u32,
+            ldb: slopes.stride as u32,
             ldc: stride as u32,
             ..GemmProblem::default()
         };
@@ -307,18 +301,15 @@ impl Kernel {
         let gemm = Gemm::new(cuda.compiler.kernels(cuda.stream.device(), program)?)?;
         let grouped = Grouped::new(&gemm, &cuda.stream, Product::WeightGradient, &problems)?;
         let check = move || {
-            let got = weights.download()?;
-            let wrong = sampled(trials * count).find_map(|place| {
-                let (input, unit) = (place / stride, place % stride);
-                let (trial, input) = (input / inputs, input % inputs);
-                let term = |row: usize| {
-                    let row = trial * rows + row;
-                    let (x, d) = (given[row * given_stride + input], slopes[row * stride + unit]);
-                    f64::from(x) * f64::from(d)
-                };
+            let got = weights.buffer.download()?;
+            let inside = |place: &usize| place % stride < units;
+            let wrong = sampled(trials * count).filter(inside).find_map(|place| {
+                let (trial, input, unit) = (place / count, place % count / stride, place % stride);
+                let term = |row| given.at(trial, row, input) * slopes.at(trial, row, unit);
                 // The first step: the velocity is the gradient.
                 let gradient: f64 = (0..rows).map(term).sum();
-                let expected = f64::from(host[place]) - f64::from(RULE.learning_rate) * gradient;
+                let rate = f64::from(RULE.learning_rate);
+                let expected = weights.at(trial, input, unit) - rate * gradient;
                 let off = (f64::from(got[place]) - expected).abs();
                 // Not `off > bar`: a NaN must be found.
                 let right = off <= 1e-6 * (1.0 + rows as f64);
@@ -330,7 +321,7 @@ impl Kernel {
             // Weight and velocity both ways, and what the gradient is made of.
             bytes: (4 * trials * (4 * count + rows * (inputs + units))) as f64,
             launch: Box::new(move |stream| {
-                let _kept = (&velocity, &a, &b, &rule);
+                let _kept = (&velocity, &rule);
                 grouped.launch(stream)
             }),
             check: Box::new(check),

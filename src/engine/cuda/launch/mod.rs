@@ -3,7 +3,8 @@
 //! From the ground up: [`driver`] loads libcuda and describes GPUs, [`nvrtc`] finds and calls the
 //! compiler, [`device`] holds contexts and streams, [`memory`] buffers, [`mapped`] what running kernels
 //! share with the host, [`module`] compiled kernels and the one untyped launch, [`branches`] launches
-//! side by side, [`graph`] recorded ones; for profiles, [`watch`] takes the times of launches, [`occupancy`] says what limits a
+//! side by side, [`graph`] recorded ones; for profiles, [`watch`] takes the times of launches,
+//! [`occupancy`] says what limits a
 //! kernel, [`nvtx`] names ranges for NVIDIA's tools. Above it, one file an operation: its parameter
 //! structs and the typed functions that launch its kernels.
 //!
