@@ -51,22 +51,30 @@ impl Kernel for Gather<'_> {
     }
 }
 
-/// The bytes of the next batch, asked for while this one is computed.
+/// The bytes of the next batch, asked for while this one is computed: a line of each sample after the other, so that the
+/// walks through the page tables are under way together.
 ///
 /// In training by the product that comes last, the gradient of the first layer's weights: its operands stay in
 /// the first-level cache. Softmax regression's way forward walks through more than one of 32 KiB holds, and has
 /// to wait for its own lines behind those that come from afar: asked for there, it took 2.75 us a step, and 2.61 so.
 pub struct NextBatch<'a> {
     part: PatchedPart<'a>,
-    /// Those that were not begun.
     samples: &'a [u32],
-    /// The bytes of the one that was, in the part's.
-    left: Range<usize>,
+    /// The samples whose line at `place` was not asked for.
+    left: &'a [u32],
+    /// Where the line begins in a sample.
+    place: usize,
+    /// Lines that tiles were to ask for and did not.
+    owed: usize,
 }
 
 impl<'a> NextBatch<'a> {
+    /// Asks at once for the sets of what is lit, which are next to nothing.
     pub fn new(part: PatchedPart<'a>, samples: &'a [u32]) -> Self {
-        NextBatch { part, samples, left: 0..0 }
+        for sample in samples {
+            prefetch(part.lit(*sample as usize), 0);
+        }
+        NextBatch { part, samples, left: samples, place: 0, owed: 0 }
     }
 }
 
@@ -78,21 +86,28 @@ impl NextBatch<'static> {
 }
 
 impl Ahead for &mut NextBatch<'_> {
+    /// Four samples at a time: one by one they took as many instructions as a fifth of the product.
     #[inline(always)]
     fn ask(&mut self, lines: usize) {
-        let Range { mut start, mut end } = self.left;
-        for _ in 0..lines {
-            if start >= end {
-                let Some((next, samples)) = self.samples.split_first() else { break };
-                self.samples = samples;
-                prefetch(self.part.lit(*next as usize), 0);
-                start = *next as usize * self.part.order.len();
-                end = start + self.part.order.len();
+        let inputs = self.part.order.len();
+        self.owed += lines;
+        while self.owed >= 4 {
+            if self.left.is_empty() {
+                if self.place + LINE >= inputs {
+                    return;
+                }
+                (self.left, self.place) = (self.samples, self.place + LINE);
             }
-            prefetch(self.part.pixels, start);
-            start += LINE;
+            let place = self.place;
+            let ask = |sample: u32| prefetch(self.part.pixels, sample as usize * inputs + place);
+            if let Some((four, others)) = self.left.split_first_chunk::<4>() {
+                four.iter().for_each(|sample| ask(*sample));
+                (self.left, self.owed) = (others, self.owed - four.len());
+            } else {
+                self.left.iter().for_each(|sample| ask(*sample));
+                (self.left, self.owed) = (&[], self.owed - self.left.len());
+            }
         }
-        self.left = start..end;
     }
 }
 
@@ -455,16 +470,15 @@ mod tests {
         for inputs in [1, 63, 64, 65, 784] {
             let images = vec![0; 9 * inputs];
             let patches = Patches::new(&images, [inputs, 1]);
-            let mut next = NextBatch::new(patches.part(0..9, &[0; 9]), &[8, 0, 3, 3]);
+            let mut next = NextBatch::new(patches.part(0..9, &[0; 9]), &[8, 0, 3, 3, 5]);
             let lines = inputs.div_ceil(LINE);
             let mut ahead = &mut next;
-            for _ in 0..4 * lines - 1 {
+            for _ in 0..5 * lines - 1 {
                 ahead.ask(1);
             }
-            let left = |next: &NextBatch<'_>| next.left.len() + next.samples.len() * inputs;
-            assert_eq!(left(ahead), inputs - (lines - 1) * LINE, "{inputs}");
+            assert_eq!((ahead.left.len(), ahead.place), (1, (lines - 1) * LINE), "{inputs}");
             ahead.ask(1000);
-            assert_eq!(left(ahead), 0, "{inputs}");
+            assert_eq!((ahead.left.len(), ahead.place), (0, (lines - 1) * LINE), "{inputs}");
         }
     }
 }
