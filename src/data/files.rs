@@ -133,11 +133,9 @@ pub fn load_folder(name: &str, folder: &Path) -> Result<Dataset> {
 
     let (train, others) = std::thread::scope(|scope| {
         let others = scope.spawn(|| -> Result<_> {
-            let labels = train_labels.read()?;
-            Ok((
-                labels,
-                Samples { pixels: test_images.read()?.into(), labels: test_labels.read()? },
-            ))
+            let labels = train_labels.read()?.to_vec();
+            let (pixels, test_labels) = (test_images.read()?.into(), test_labels.read()?.to_vec());
+            Ok((labels, Samples { pixels, labels: test_labels }))
         });
         let train = train_images.read().map(Pixels::from);
         (train, others.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))

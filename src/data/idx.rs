@@ -12,6 +12,7 @@ use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::large_pages::LargePages;
 use crate::error::{Damage, Error, Result};
 
 /// Classes of an IDX data set: labels are digits.
@@ -121,7 +122,7 @@ impl<'a> IdxFile<'a> {
     }
 
     /// Reads what the header announces: `count x rows x columns` bytes.
-    pub fn read(mut self) -> Result<Vec<u8>> {
+    pub fn read(mut self) -> Result<LargePages> {
         let bytes = self.payload()?;
         let wrong = |&label: &u8| self.kind == Kind::Labels && usize::from(label) >= CLASSES;
         match bytes.iter().position(wrong) {
@@ -135,8 +136,9 @@ impl<'a> IdxFile<'a> {
 
     /// Reads the magic number and the `N` sizes that follow it.
     fn header<const N: usize>(&mut self, magic: u32) -> Result<[u32; N]> {
-        let bytes = self.take(4 + 4 * N as u64, "header")?;
-        let mut words = bytes.chunks_exact(4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
+        let mut bytes = vec![0; 4 + 4 * N];
+        self.fill(&mut bytes, 4 + 4 * N as u64, "header")?;
+        let mut words = bytes.as_chunks().0.iter().map(|word| u32::from_be_bytes(*word));
         let found = words.next().unwrap_or_default();
         if found != magic {
             let what = self.kind.name();
@@ -146,7 +148,7 @@ impl<'a> IdxFile<'a> {
     }
 
     /// Reads all the rest, and sees that the file ends there, its checksum right.
-    fn payload(&mut self) -> Result<Vec<u8>> {
+    fn payload(&mut self) -> Result<LargePages> {
         let [count, rows, cols] = self.sizes;
         let total = self.sizes.iter().try_fold(1u64, |total, &n| total.checked_mul(n.into()));
         let total = match total {
@@ -156,7 +158,12 @@ impl<'a> IdxFile<'a> {
                 return Err(self.damaged(Damage::TooLarge { count, rows, cols, limit: LIMIT }));
             }
         };
-        let bytes = self.take(total, self.kind.name())?;
+        let what = self.kind.name();
+        // A gzip file of a megabyte may well hold the gigabyte that it announces.
+        let Some(mut bytes) = LargePages::try_zeroed(total.min(self.capacity) as usize) else {
+            return Err(self.damaged(Damage::NoMemory { what, bytes: total }));
+        };
+        self.fill(&mut bytes, total, what)?;
         let expected = self.taken;
         match self.reader.read(&mut [0]) {
             Ok(0) => Ok(bytes),
@@ -165,24 +172,24 @@ impl<'a> IdxFile<'a> {
         }
     }
 
-    /// Exactly `count` bytes of the decoded file, straight into their place.
-    fn take(&mut self, count: u64, what: &'static str) -> Result<Vec<u8>> {
+    /// Reads the next `count` bytes of the decoded file straight into their place; it is smaller where the file is.
+    fn fill(&mut self, mut place: &mut [u8], count: u64, what: &'static str) -> Result<()> {
         let expected = self.taken + count;
-        let mut bytes = Vec::new();
-        // A gzip file of a megabyte may well hold the gigabyte that it announces.
-        if bytes.try_reserve_exact(count.min(self.capacity) as usize).is_err() {
-            return Err(self.damaged(Damage::NoMemory { what, bytes: count }));
-        }
-        let outcome = (&mut self.reader).take(count).read_to_end(&mut bytes);
-        self.taken += bytes.len() as u64;
-        match outcome {
-            Ok(_) if self.taken == expected => Ok(bytes),
-            Ok(_) => {
-                let found = self.taken;
-                Err(self.damaged(Damage::CutOff { what, found, expected }))
+        while self.taken < expected {
+            match self.reader.read(place) {
+                Ok(0) => {
+                    let found = self.taken;
+                    return Err(self.damaged(Damage::CutOff { what, found, expected }));
+                }
+                Ok(read) => {
+                    self.taken += read as u64;
+                    place = &mut place[read..];
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.failed(error, what, expected)),
             }
-            Err(error) => Err(self.failed(error, what, expected)),
         }
+        Ok(())
     }
 
     /// Tells a damaged gzip stream from a disk that cannot be read.
@@ -237,7 +244,7 @@ mod tests {
     }
 
     fn read(path: &Path, kind: Kind) -> Result<Vec<u8>> {
-        IdxFile::open(path, kind)?.read()
+        Ok(IdxFile::open(path, kind)?.read()?.to_vec())
     }
 
     /// What is wrong with a file of images; its message is one line that names the file.
@@ -269,7 +276,7 @@ mod tests {
             let (_folder, path) = stored(&bytes);
             let file = IdxFile::open(&path, Kind::Images).unwrap();
             assert_eq!((file.count(), file.image_size()), (3, [2, 2]));
-            assert_eq!(file.read().unwrap(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 255]);
+            assert_eq!(*file.read().unwrap(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 255]);
         }
         let labels = idx(LABELS, &[4], &[0, 9, 3, 1]);
         for bytes in [labels.clone(), gzip(&labels)] {

@@ -24,6 +24,17 @@ impl LargePages {
     pub fn zeroed(len: usize) -> LargePages {
         LargePages(mapped(len).map_or_else(|| Memory::Ordinary(vec![0; len]), Memory::Mapped))
     }
+
+    /// The same, unless there is no memory for them.
+    pub fn try_zeroed(len: usize) -> Option<LargePages> {
+        if let Some(map) = mapped(len) {
+            return Some(LargePages(Memory::Mapped(map)));
+        }
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len).ok()?;
+        bytes.resize(len, 0);
+        Some(LargePages(Memory::Ordinary(bytes)))
+    }
 }
 
 impl From<Vec<u8>> for LargePages {

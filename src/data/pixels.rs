@@ -29,9 +29,15 @@ impl Pixels {
     }
 }
 
+impl From<LargePages> for Pixels {
+    fn from(bytes: LargePages) -> Self {
+        Pixels(Arc::new(Forms { bytes, patches: OnceLock::new() }))
+    }
+}
+
 impl From<Vec<u8>> for Pixels {
     fn from(bytes: Vec<u8>) -> Self {
-        Pixels(Arc::new(Forms { bytes: LargePages::from(bytes), patches: OnceLock::new() }))
+        LargePages::from(bytes).into()
     }
 }
 

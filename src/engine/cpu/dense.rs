@@ -219,10 +219,10 @@ impl DotEpilogue for PutBy<'_> {
         // Every instruction set's tiles are of two samples, but for the last of an odd number, which is its own
         // neighbour.
         const { assert!(L::DOT.0 == 2 && M <= 2) };
-        let halves = &mut self.sums[o * PAIRS..][..N * PAIRS];
+        let pair = (b - self.first) / 2 % PAIRS;
+        let halves = &mut self.sums.as_chunks_mut::<PAIRS>().0[o..][..N];
         for_each_index!(n < N, 10, {
-            let to = &mut halves[n * PAIRS + (b - self.first) / 2];
-            lanes.halve(sums[0][n], sums[M - 1][n], to);
+            lanes.halve(sums[0][n], sums[M - 1][n], &mut halves[n][pair]);
         });
     }
 }
@@ -421,20 +421,16 @@ impl Kernel for LearnBiases<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self, _lanes: L) {
+    fn run<L: Lanes>(self, lanes: L) {
         let LearnBiases { layer, samples, delta, rule } = self;
         for (block, bias) in layer.bias.iter_mut().enumerate() {
-            let mut gradient = [0.0; LANES];
+            let mut gradient = Block::ZERO;
             for delta in &delta.blocks[block * delta.stride..][..samples] {
                 for lane in 0..LANES {
-                    gradient[lane] += delta.0[lane];
+                    gradient.0[lane] += delta.0[lane];
                 }
             }
-            let mut none = Block::ZERO;
-            let velocity = layer.bias_velocity.get_mut(block).unwrap_or(&mut none);
-            for lane in 0..LANES {
-                bias.0[lane] = rule.step(bias.0[lane], gradient[lane], &mut velocity.0[lane]);
-            }
+            rule.step(lanes, bias, lanes.load(&gradient), layer.bias_velocity.get_mut(block));
         }
     }
 }

@@ -15,7 +15,7 @@ const _: () = assert!(PATCH == LANES);
 /// Where the samples of a batch lie, and which of their patches are lit, both ways round.
 #[derive(Default)]
 pub struct Places {
-    /// Patches of the data set before each sample's.
+    /// Bytes of the data set before each sample's.
     starts: Vec<usize>,
     /// Of patches, one a sample; and of samples, one a patch.
     sets: Sets,
@@ -29,9 +29,9 @@ impl Places {
 
     /// Finds some samples: what a product needs that goes along them.
     pub fn find(&mut self, part: PatchedPart<'_>, samples: &[u32]) {
-        let patches = blocks(part.order.len());
+        let inputs = part.order.len();
         self.starts.clear();
-        self.starts.extend(samples.iter().map(|&sample| sample as usize * patches));
+        self.starts.extend(samples.iter().map(|&sample| sample as usize * inputs));
         self.sets.set_rows(samples.iter().map(|&sample| part.lit(sample as usize)));
     }
 
@@ -43,8 +43,7 @@ impl Places {
 
     /// The pixels of the samples that were found, of an image of whole patches.
     pub fn pixels<'a>(&'a self, part: PatchedPart<'a>) -> Pixels<'a> {
-        let (patches, _) = part.pixels.as_chunks();
-        let rows = ByteRows::new(patches, &self.starts, blocks(part.order.len()));
+        let rows = ByteRows::new(part.pixels, &self.starts, part.order.len() / LANES);
         Pixels::new(rows, self)
     }
 
@@ -91,48 +90,17 @@ impl Kernel for Pair<'_> {
                 let set = self.part.lit(samples[place] as usize).first().copied();
                 *key = set.unwrap_or_default() << 4 | place as u64;
             }
-            sort(&mut keys);
-            let before = *samples;
-            for (sample, key) in samples.iter_mut().zip(keys) {
-                *sample = before[key as usize % LANES];
+            // Each sample's rank is how many come before it: 256 comparisons, which fill vectors and no branch waits for.
+            let mut ranks = [0; LANES];
+            for other in keys {
+                for (rank, key) in ranks.iter_mut().zip(keys) {
+                    *rank += u64::from(other < key);
+                }
             }
-        }
-    }
-}
-
-/// Batcher's bitonic sort: ten rounds of smaller and larger, without a branch that a key decides.
-#[inline(always)]
-fn sort(keys: &mut [u64; LANES]) {
-    merge::<2>(keys);
-    merge::<4>(keys);
-    part::<2>(keys);
-    merge::<8>(keys);
-    part::<4>(keys);
-    part::<2>(keys);
-    merge::<16>(keys);
-    part::<8>(keys);
-    part::<4>(keys);
-    part::<2>(keys);
-}
-
-/// Parts runs of so many keys, of two sorted halves each, into a half of smaller and a half of larger ones.
-#[inline(always)]
-fn merge<const RUN: usize>(keys: &mut [u64; LANES]) {
-    for run in keys.as_chunks_mut::<RUN>().0 {
-        for i in 0..RUN / 2 {
-            let (a, b) = (run[i], run[RUN - 1 - i]);
-            (run[i], run[RUN - 1 - i]) = (a.min(b), a.max(b));
-        }
-    }
-}
-
-/// The same for runs that are such a half.
-#[inline(always)]
-fn part<const RUN: usize>(keys: &mut [u64; LANES]) {
-    for run in keys.as_chunks_mut::<RUN>().0 {
-        for i in 0..RUN / 2 {
-            let (a, b) = (run[i], run[i + RUN / 2]);
-            (run[i], run[i + RUN / 2]) = (a.min(b), a.max(b));
+            let before = *samples;
+            for (sample, rank) in before.into_iter().zip(ranks) {
+                samples[rank as usize % LANES] = sample;
+            }
         }
     }
 }

@@ -32,7 +32,13 @@ impl Sets {
     /// Takes the sets of rows from elsewhere; those of columns are not known then.
     pub fn set_rows<'a>(&mut self, rows: impl Iterator<Item = &'a [u64]>) {
         self.rows.clear();
-        rows.for_each(|row| self.rows.extend_from_slice(row));
+        for row in rows {
+            match row {
+                // A call to copy a single word would cost ten times that.
+                [word] => self.rows.push(*word),
+                words => self.rows.extend_from_slice(words),
+            }
+        }
     }
 
     /// Finds where any of some matrices of so many rows and columns is not zero; of rows, as in [`Sets::set_rows`].
@@ -51,7 +57,6 @@ impl Sets {
     /// Finds the sets of so many columns from those of the rows.
     pub fn turn_over(&mut self, isa: Isa, columns: usize) {
         self.height = words(self.rows.len() / self.width);
-        self.columns.clear();
         self.columns.resize(columns * self.height, 0);
         let Sets { rows, width, columns, height } = self;
         isa.run(Transpose { rows, width: *width, columns, height: *height });
@@ -144,7 +149,6 @@ impl Kernel for Transpose<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, _lanes: L) {
         let Transpose { rows, width, columns, height } = self;
-        columns.fill(0);
         for (index, rows) in rows.chunks(SIDE * width).enumerate() {
             let (word, shift) = (index * SIDE / 64, index * SIDE % 64);
             for (at, columns) in columns.chunks_mut(64 * height).enumerate() {
@@ -158,7 +162,9 @@ impl Kernel for Transpose<'_> {
                 swap::<1>(&mut squares, 0x5555_5555_5555_5555);
                 for (four, columns) in columns.chunks_mut(SIDE * height).enumerate() {
                     for (square, column) in squares.iter().zip(columns.chunks_exact_mut(height)) {
-                        column[word] |= (square >> (SIDE * four) & 0xffff) << shift;
+                        // The first of a word's squares takes the place of what was there.
+                        let others = if shift > 0 { column[word] } else { 0 };
+                        column[word] = others | (square >> (SIDE * four) & 0xffff) << shift;
                     }
                 }
             }

@@ -1,6 +1,5 @@
 //! The SGD update, as `torch.optim.SGD` does it, fused to the end of the weight gradient's product.
 
-use super::elementwise::flush;
 use super::lanes::{Block, Lanes, prefetch};
 use super::products::{OuterEpilogue, for_each_index};
 
@@ -18,20 +17,6 @@ pub struct Rule {
     pub momentum: f32,
     pub nesterov: bool,
     pub weight_decay: f32,
-}
-
-impl Rule {
-    /// The update of one value: the definition, in the order of operations of the vector code.
-    #[inline(always)]
-    pub fn step(&self, w: f32, g: f32, v: &mut f32) -> f32 {
-        let mut g = self.weight_decay.mul_add(w, g);
-        if self.momentum > 0.0 {
-            *v = flush(self.momentum.mul_add(*v, g));
-            g = if self.nesterov { self.momentum.mul_add(*v, g) } else { *v };
-        }
-        let w = (-self.learning_rate).mul_add(g, w);
-        if self.weight_decay > 0.0 { flush(w) } else { w }
-    }
 }
 
 /// The epilogue that updates weights where the tile of their gradient stands in registers.
@@ -81,16 +66,11 @@ impl OuterEpilogue for Update<'_> {
             if rule.momentum > 0.0 {
                 let velocity = &mut self.velocity[first..][..M];
                 for_each_index!(m < M, 16, {
-                    let w = lanes.load(&weight[m]);
-                    let g = rule.decayed(lanes, w, gradients[m][n]);
-                    let g = rule.with_momentum(lanes, g, &mut velocity[m]);
-                    rule.descend(lanes, w, g, &mut weight[m]);
+                    rule.step(lanes, &mut weight[m], gradients[m][n], Some(&mut velocity[m]));
                 });
             } else {
                 for_each_index!(m < M, 16, {
-                    let w = lanes.load(&weight[m]);
-                    let g = rule.decayed(lanes, w, gradients[m][n]);
-                    rule.descend(lanes, w, g, &mut weight[m]);
+                    rule.step(lanes, &mut weight[m], gradients[m][n], None);
                 });
             }
         });
@@ -98,6 +78,17 @@ impl OuterEpilogue for Update<'_> {
 }
 
 impl Rule {
+    /// The update of sixteen values, with their velocities if there is momentum.
+    #[inline(always)]
+    pub fn step<L: Lanes>(&self, lanes: L, w: &mut Block, g: L::F, velocity: Option<&mut Block>) {
+        let before = lanes.load(w);
+        let mut g = self.decayed(lanes, before, g);
+        if let Some(velocity) = velocity {
+            g = self.with_momentum(lanes, g, velocity);
+        }
+        self.descend(lanes, before, g, w);
+    }
+
     /// `g + weight_decay * w`
     #[inline(always)]
     fn decayed<L: Lanes>(&self, lanes: L, w: L::F, g: L::F) -> L::F {

@@ -83,7 +83,7 @@ fn picks_are_the_members_of_all_sets_below_the_count_and_a_word_that_is_not_ther
 fn rows_of_bytes_are_walked_both_ways_by_what_is_picked() {
     let block = |row: u8, column: u8| [10 * row + column; LANES];
     let blocks = [2, 0, 1].map(|row| [0, 1, 2, 3].map(|column| block(row, column)));
-    let rows = ByteRows::new(blocks.as_flattened(), &[4, 8, 0], 4);
+    let rows = ByteRows::new(blocks.as_flattened().as_flattened(), &[64, 128, 0], 4);
     let with: Vec<u32> = (0..8).collect();
     let with = runs(&with, 2);
     let sets: [&[u64]; 1] = [&[0b1001]];
@@ -104,11 +104,12 @@ fn what_would_leave_its_memory_panics_even_where_the_sum_wraps_around() {
     }
     assert!(refused(|| Walk::<i32, 3>::new(runs(&[0; 17], 5), 4).count()));
     assert!(refused(|| Walk::<i32, 3>::new(runs(&[0; 18], usize::MAX / 2), 4).count()));
-    let blocks = [[0; LANES]; 7];
-    assert!(refused(|| ByteRows::new(&blocks, &[0, 4], 4)));
-    assert!(refused(|| ByteRows::new(&blocks, &[0, usize::MAX], 3)));
+    let bytes = [0; 7 * LANES];
+    assert!(refused(|| ByteRows::new(&bytes, &[0, 3 * LANES + 1], 4)));
+    assert!(refused(|| ByteRows::new(&bytes, &[0, usize::MAX], 3)));
+    assert!(refused(|| ByteRows::new(&bytes, &[0], usize::MAX / 2)));
     // Two rows of three blocks.
-    let rows = ByteRows::new(&blocks, &[4, 0], 3);
+    let rows = ByteRows::new(&bytes, &[4 * LANES, 0], 3);
     let along = |row, count, items: usize| {
         let picks = Picks::new([&[u64::MAX][..]], count);
         rows.along::<_, 1, 2, 1>(row, picks, runs(&vec![0; items], 2)).count()
