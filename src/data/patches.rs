@@ -42,19 +42,19 @@ impl Patches {
         let order = order(size);
         let inputs = order.len().max(1);
         let mut pixels = LargePages::zeroed(images.len());
-        let mut sets = Vec::with_capacity(images.len() / inputs * words(inputs.div_ceil(PATCH)));
-        let (quads, _) = order.as_chunks::<SIDE>();
-        for (image, sample) in images.chunks_exact(inputs).zip(pixels.chunks_exact_mut(inputs)) {
-            if is_patched(size) {
-                let (sample, _) = sample.as_chunks_mut::<SIDE>();
-                for (to, [first, ..]) in sample.iter_mut().zip(quads) {
-                    to.copy_from_slice(&image[*first as usize..][..SIDE]);
-                }
-            } else {
-                sample.copy_from_slice(image);
-            }
-            sets.extend(lit(sample));
-        }
+        // On all cores: most of it is the wait for memory that is touched for the first time.
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = (images.len() / inputs).div_ceil(threads).max(1) * inputs;
+        let sets = std::thread::scope(|scope| {
+            let shares = images.chunks(share).zip(pixels.chunks_mut(share));
+            let order = &order[..];
+            let cut = |(images, pixels)| scope.spawn(move || cut(images, pixels, size, order));
+            let threads: Vec<_> = shares.map(cut).collect();
+            let sets = threads.into_iter().map(|thread| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            sets.collect::<Vec<_>>().concat()
+        });
         Patches { size, order, pixels, lit: sets }
     }
 
@@ -99,6 +99,25 @@ impl<'a> PatchedPart<'a> {
         let words = words(self.order.len().div_ceil(PATCH));
         &self.lit[sample * words..][..words]
     }
+}
+
+/// Cuts images into patches of this order; returns the sets of those that are lit.
+fn cut(images: &[u8], pixels: &mut [u8], size: [usize; 2], order: &[u32]) -> Vec<u64> {
+    let inputs = order.len().max(1);
+    let mut sets = Vec::with_capacity(images.len() / inputs * words(inputs.div_ceil(PATCH)));
+    let (quads, _) = order.as_chunks::<SIDE>();
+    for (image, sample) in images.chunks_exact(inputs).zip(pixels.chunks_exact_mut(inputs)) {
+        if is_patched(size) {
+            let (sample, _) = sample.as_chunks_mut::<SIDE>();
+            for (to, [first, ..]) in sample.iter_mut().zip(quads) {
+                to.copy_from_slice(&image[*first as usize..][..SIDE]);
+            }
+        } else {
+            sample.copy_from_slice(image);
+        }
+        sets.extend(lit(sample));
+    }
+    sets
 }
 
 fn is_patched([rows, columns]: [usize; 2]) -> bool {
