@@ -38,7 +38,7 @@ impl LargePages {
 }
 
 impl From<Vec<u8>> for LargePages {
-    /// Copies many bytes: 15 ms for the 47 MB of Fashion-MNIST.
+    /// Copies many bytes: 15 ms for 47 MB.
     fn from(bytes: Vec<u8>) -> Self {
         LargePages(match mapped(bytes.len()) {
             Some(mut map) => {

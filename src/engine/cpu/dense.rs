@@ -51,8 +51,8 @@ impl Kernel for Gather<'_> {
     }
 }
 
-/// The bytes of the next batch, asked for while this one is computed: a line of each sample after the other, so that the
-/// walks through the page tables are under way together.
+/// The bytes of the next batch, asked for while this one is computed: a line of each sample after the other. Sample after
+/// sample, the gradient stood at a request in 21 % of a profile's looks, so in 12 (Emerald Rapids).
 ///
 /// In training by the product that comes last, the gradient of the first layer's weights: its operands stay in
 /// the first-level cache. Softmax regression's way forward walks through more than one of 32 KiB holds, and has
@@ -69,7 +69,7 @@ pub struct NextBatch<'a> {
 }
 
 impl<'a> NextBatch<'a> {
-    /// Asks at once for the sets of what is lit, which are next to nothing.
+    /// Asks at once for the sets of what is lit, a word or a few of each sample.
     pub fn new(part: PatchedPart<'a>, samples: &'a [u32]) -> Self {
         for sample in samples {
             prefetch(part.lit(*sample as usize), 0);
@@ -86,12 +86,12 @@ impl NextBatch<'static> {
 }
 
 impl Ahead for &mut NextBatch<'_> {
-    /// Four samples at a time: one by one they took as many instructions as a fifth of the product.
+    /// [`TOGETHER`] samples at a time: one by one they took a quarter as many instructions as the product itself.
     #[inline(always)]
     fn ask(&mut self, lines: usize) {
         let inputs = self.part.order.len();
         self.owed += lines;
-        while self.owed >= 4 {
+        while self.owed >= TOGETHER {
             if self.left.is_empty() {
                 if self.place + LINE >= inputs {
                     return;
@@ -100,9 +100,9 @@ impl Ahead for &mut NextBatch<'_> {
             }
             let place = self.place;
             let ask = |sample: u32| prefetch(self.part.pixels, sample as usize * inputs + place);
-            if let Some((four, others)) = self.left.split_first_chunk::<4>() {
-                four.iter().for_each(|sample| ask(*sample));
-                (self.left, self.owed) = (others, self.owed - four.len());
+            if let Some((some, others)) = self.left.split_first_chunk::<TOGETHER>() {
+                some.iter().for_each(|sample| ask(*sample));
+                (self.left, self.owed) = (others, self.owed - TOGETHER);
             } else {
                 self.left.iter().for_each(|sample| ask(*sample));
                 (self.left, self.owed) = (&[], self.owed - self.left.len());
@@ -110,6 +110,9 @@ impl Ahead for &mut NextBatch<'_> {
         }
     }
 }
+
+/// Samples of which a line is asked for together.
+const TOGETHER: usize = 4;
 
 /// Bytes that a cache fetches together.
 const LINE: usize = 64;

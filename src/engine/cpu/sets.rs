@@ -34,7 +34,7 @@ impl Sets {
         self.rows.clear();
         for row in rows {
             match row {
-                // A call to copy a single word would cost ten times that.
+                // Without a call to copy it.
                 [word] => self.rows.push(*word),
                 words => self.rows.extend_from_slice(words),
             }

@@ -49,9 +49,8 @@ impl<'a, T> Runs<'a, T> {
 /// The same place, whose address the compiler keeps in a register of its own.
 ///
 /// Else it would have each instruction that reads from there add it up anew, of base and index. Intel's processors take
-/// such a multiply-add for two instructions: a patch and its ten were 31 of the 36 that are taken in while they are computed,
-/// so that a core never got ahead, and stood still at the end of each column of patches. Softmax regression's weights took a
-/// quarter longer at batch 16 (2.75 us and 2.2, Emerald Rapids).
+/// such a multiply-add for two instructions: a patch and its ten count as 31, of 36 at most that are taken in while they are
+/// computed. Softmax regression's weights took a quarter longer at batch 16 (2.75 us and 2.2, Emerald Rapids).
 #[inline(always)]
 #[cfg_attr(
     target_arch = "x86_64",
@@ -179,12 +178,6 @@ impl<'a> ByteRows<'a> {
         ByteRows { bytes, starts, width }
     }
 
-    /// How many rows there are.
-    #[inline(always)]
-    pub fn height(self) -> usize {
-        self.starts.len()
-    }
-
     /// The first block of a row.
     #[inline(always)]
     fn row(self, row: usize) -> *const [u8; LANES] {
@@ -205,7 +198,7 @@ impl<'a> ByteRows<'a> {
         assert!(picks.count <= self.width, "a row of pixels ends before its columns");
         let rows: [_; N] = array::from_fn(|n| self.row(row + n));
         with.picked(picks).map(move |(at, run)| {
-            // SAFETY: `new` checked that the row lies in the blocks, and what is picked is one of its width.
+            // SAFETY: `new` checked that the row lies in the bytes, and what is picked is one of its width.
             (rows.map(|row| unsafe { &*row.add(at) }), run)
         })
     }
@@ -224,7 +217,7 @@ impl<'a> ByteRows<'a> {
         assert!(depth <= self.width, "a row of pixels ends before its columns");
         let rows: [_; N] = array::from_fn(|n| self.row(row + n));
         Walk::new(with, depth).enumerate().map(move |(at, run)| {
-            // SAFETY: `new` checked that the row lies in the blocks, and this is one of the first of its width.
+            // SAFETY: `new` checked that the row lies in the bytes, and this is one of the first of its width.
             (rows.map(|row| unsafe { &*row.add(at) }), run)
         })
     }
@@ -250,7 +243,7 @@ impl<'a> ByteRows<'a> {
             let column = (columns.start + strip * N) * LANES;
             Picks::new(sets, depth).map(move |at| {
                 // SAFETY: what is picked is one of the rows, the columns are some of their width, and `new` checked that
-                // the row lies in the blocks.
+                // the row lies in the bytes.
                 let blocks: &[_; N] = unsafe { &*bytes.add(*starts.add(at) + column).cast() };
                 // SAFETY: so many runs lie in their slice, and what is picked is one of them.
                 (blocks.each_ref(), in_register(unsafe { &*first.add(at * stride).cast() }))
