@@ -131,7 +131,7 @@ __device__ inline void gemm(const GemmProblem *__restrict__ problems, const Gemm
     using T = typename Core::Tile;
     using A = typename Memory<Core>::A;
     using B = typename Memory<Core>::B;
-    extern __shared__ float4 shared[];
+    extern __shared__ __align__(1024) float4 shared[];  // what wgmma reads begins at a multiple of that
     float *const memory = (float *)shared;
 
     const GemmTile tile = tiles[blockIdx.x];

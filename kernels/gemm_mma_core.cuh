@@ -58,6 +58,26 @@ template <int COUNT, bool SPLIT> struct Rounded {
     }
 };
 
+// Rows 16 i to 16 i + 16 of a warp's part of a stage, k to k + 8, where `from` is the lane's first place in it:
+// (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4).
+template <Movement MOVEMENT, int STRIDE>
+__device__ inline void read_rows(unsigned int (&bits)[4], const float *from, int i, int k)
+{
+    if constexpr (MOVEMENT == ALONG) {
+        load_matrix(bits, (unsigned int)__cvta_generic_to_shared(from) + 4 * (16 * i * STRIDE + k));
+    } else {
+#pragma unroll
+        for (int r = 0; r < 4; r++) bits[r] = __float_as_uint(from[(k + r / 2 * 4) * STRIDE + 16 * i + r % 2 * 8]);
+    }
+}
+
+// That place, of rows from `row` on.
+template <Movement MOVEMENT, int STRIDE>
+__device__ inline unsigned int first_row(unsigned int row, unsigned int lane)
+{
+    return MOVEMENT == ALONG ? (row + lane % 16) * STRIDE + lane / 16 * 4 : lane % 4 * STRIDE + row + lane / 4;
+}
+
 template <Product PRODUCT, class Tile_, bool SPLIT> struct MmaCore {
     using Tile = Tile_;
     static constexpr Movement A_MOVEMENT = PRODUCT == WEIGHT_GRADIENT ? ACROSS : ALONG;
@@ -73,8 +93,7 @@ template <Product PRODUCT, class Tile_, bool SPLIT> struct MmaCore {
     unsigned int in_a, in_b;
 
     __device__ MmaCore(unsigned int warp_row, unsigned int warp_column, unsigned int lane)
-        : in_a(A_MOVEMENT == ALONG ? (warp_row + lane % 16) * A_STRIDE + lane / 16 * 4
-                                   : lane % 4 * A_STRIDE + warp_row + lane / 4),
+        : in_a(first_row<A_MOVEMENT, A_STRIDE>(warp_row, lane)),
           in_b(B_MOVEMENT == ALONG ? (warp_column + lane / 16 * 8 + lane % 8) * B_STRIDE + lane / 8 % 2 * 4
                                    : lane % 4 * B_STRIDE + warp_column + lane / 4)
     {
@@ -86,16 +105,10 @@ template <Product PRODUCT, class Tile_, bool SPLIT> struct MmaCore {
                 for (int r = 0; r < 4; r++) sums[i][j][r] = 0.0f;
     }
 
-    // Rows 16 i to 16 i + 16 of the warp's A, k to k + 8: (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4).
     __device__ static Rounded<4, SPLIT> read_a(const float *a, int i, int k)
     {
         unsigned int bits[4];
-        if constexpr (A_MOVEMENT == ALONG) {
-            load_matrix(bits, (unsigned int)__cvta_generic_to_shared(a) + 4 * (16 * i * A_STRIDE + k));
-        } else {
-#pragma unroll
-            for (int r = 0; r < 4; r++) bits[r] = __float_as_uint(a[(k + r / 2 * 4) * A_STRIDE + 16 * i + r % 2 * 8]);
-        }
+        read_rows<A_MOVEMENT, A_STRIDE>(bits, a, i, k);
         Rounded<4, SPLIT> rounded;
 #pragma unroll
         for (int r = 0; r < 4; r++) rounded.set(r, bits[r]);

@@ -17,11 +17,9 @@
 // times as many. Of the instructions of 128x128 two are the rounding, 0.25 to 1 the reads.
 //
 // Not measured: no GPU was at hand. Should mma.sync reach 60 % of an H200's peak, an instruction takes a
-// scheduler some 6 cycles, and the large tile waits for the tensor cores. Expected beside cuBLAS there: 0.55 to 0.65 on large squares where it
-// uses wgmma, and about 1 where it uses mma.sync itself. Next, for 0.95 of
-// the former: a kernel of its own for sm_90a with operands in shared memory, bulk tensor copies on an mbarrier
-// and a warp that does nothing else; of the two operands the one must be k-major, the other may come through
-// registers.
+// scheduler some 6 cycles, and the large tile waits for the tensor cores. Expected beside cuBLAS: 0.55 to 0.65 on
+// large squares where that uses wgmma, as gemm_tf32_sm90.cu does for them on sm_90, and about 1 where it uses
+// mma.sync itself.
 
 #include "gemm_mma_core.cuh"
 #include "gemm_kernel.cuh"

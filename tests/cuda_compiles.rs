@@ -2,7 +2,7 @@
 //! file promises. Needs NVRTC and no GPU.
 //!
 //! A kernel file says, each in a line of its own, `// registers: at most N`, of every kernel in it, and
-//! `// needs: sm_NN` where the oldest architectures cannot run it.
+//! `// needs: sm_NN` where the oldest architectures cannot run it, `sm_NNa` where that one alone can.
 
 mod common;
 
@@ -52,9 +52,19 @@ fn usages(log: &str) -> Vec<Usage> {
 }
 
 /// What a kernel file states in a line that begins so.
-fn stated(program: &Program<'_>, words: &str) -> Option<u32> {
+fn stated<'a>(program: &Program<'a>, words: &str) -> Option<&'a str> {
     let mut lines = program.source.lines();
-    lines.find_map(|line| line.strip_prefix(words)?.trim_end_matches('.').parse().ok())
+    lines.find_map(|line| Some(line.strip_prefix(words)?.trim_end_matches('.')))
+}
+
+/// Whether a kernel file is for GPUs of this capability.
+fn is_for(program: &Program<'_>, capability: u32) -> bool {
+    let needs = stated(program, "// needs: sm_");
+    let number = |digits: &str| digits.parse::<u32>().expect("an architecture");
+    needs.is_none_or(|needs| match needs.strip_suffix('a') {
+        Some(alone) => capability == number(alone),
+        None => capability >= number(needs),
+    })
 }
 
 #[test]
@@ -62,10 +72,9 @@ fn every_kernel_compiles_for_every_architecture_without_spills_and_within_its_re
     let Some(nvrtc) = nvrtc() else { return };
     let mut work = Vec::new();
     for program in all() {
-        let bound = stated(&program, "// registers: at most ");
-        let bound = bound.unwrap_or_else(|| panic!("{} states no bound", program.name));
-        let least = stated(&program, "// needs: sm_").unwrap_or(0);
-        let able = CAPABILITIES.into_iter().filter(|capability| *capability >= least);
+        let bound = stated(&program, "// registers: at most ").and_then(|bound| bound.parse().ok());
+        let bound: u32 = bound.unwrap_or_else(|| panic!("{} states no bound", program.name));
+        let able = CAPABILITIES.into_iter().filter(|capability| is_for(&program, *capability));
         work.extend(able.map(|capability| (program, capability, bound)));
     }
     assert!(work.len() > CAPABILITIES.len(), "kernels are embedded");

@@ -8,10 +8,9 @@ mod common;
 
 use std::sync::LazyLock;
 
-use common::cuda::{Gpu, gpu};
+use common::cuda::{Gpu, gemm, gpu};
 use warpsweep::engine::cuda::launch::Buffer;
 use warpsweep::engine::cuda::launch::gemm::{Dropout, Gemm, GemmProblem, Grouped, Product, Step};
-use warpsweep::engine::cuda::program::embedded;
 use warpsweep::engine::cuda::tiles::{Precision, Tile};
 use warpsweep::random::{Purpose, Stream, symmetric_f32, unit_f32};
 
@@ -27,13 +26,8 @@ struct Bench {
 
 static BENCH: LazyLock<Option<Bench>> = LazyLock::new(|| {
     let gpu = gpu()?;
-    let able = |p: &Precision| gpu.device.gpu().capability >= p.least_capability();
-    let load = |precision: Precision| {
-        let program = embedded(precision.program()).expect("an embedded kernel");
-        let module = gpu.compiler.module(&gpu.device, &program).expect("a module");
-        (precision, Gemm::new(module).expect("kernels"))
-    };
-    let kernels = Precision::ALL.into_iter().filter(able).map(load).collect();
+    let load = |precision| Some((precision, gemm(&gpu, precision)?));
+    let kernels = Precision::ALL.into_iter().filter_map(load).collect();
     Some(Bench { gpu, kernels })
 });
 
@@ -323,7 +317,8 @@ fn launch(
 fn every_product_in_every_precision_and_tile_agrees_with_float64() {
     let Some(bench) = &*BENCH else { return };
     for (precision, gemm) in &bench.kernels {
-        for (product, tile) in PRODUCTS.into_iter().flat_map(|p| Tile::ALL.map(|tile| (p, tile))) {
+        let tiles: Vec<Tile> = gemm.tiles().collect();
+        for (product, &tile) in PRODUCTS.iter().flat_map(|p| tiles.iter().map(move |t| (*p, t))) {
             let cases = shapes(tile).into_iter().map(|shape| Case::plain(product, shape));
             let placed: Vec<Placed> = cases
                 .enumerate()

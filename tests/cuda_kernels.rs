@@ -5,7 +5,7 @@
 mod common;
 
 use bytemuck::Zeroable;
-use common::cuda::{Gpu, buffer, gpu, keys, tiles, zeros};
+use common::cuda::{Gpu, buffer, gemm, gpu, keys, tiles, zeros};
 use common::samples;
 use warpsweep::engine::cuda::launch::gather::{self, Gather};
 use warpsweep::engine::cuda::launch::gemm::{Dropout, Gemm, GemmProblem, Grouped, Product, Step};
@@ -237,10 +237,8 @@ fn dropped(
 #[test]
 fn dropout_takes_the_trials_own_words_and_scales_bit_for_bit_in_both_directions() {
     let Some(gpu) = gpu() else { return };
-    let able = |p: &Precision| gpu.device.gpu().capability >= p.least_capability();
-    for precision in Precision::ALL.into_iter().filter(able) {
-        let module = gpu.compiler.kernels(&gpu.device, precision.program()).expect("a module");
-        let gemm = Gemm::new(module).expect("the kernels");
+    for precision in Precision::ALL {
+        let Some(gemm) = gemm(&gpu, precision) else { continue };
         // Units on both sides of sixteen; positions beyond 32 bits.
         for (units, rows, p, before) in
             [(1usize, 5, 0.5, 0), (15, 3, 0.1, 7), (16, 17, 0.9, 1 << 33), (41, 70, 0.3, 12_345)]

@@ -4,7 +4,7 @@
 mod common;
 
 use bytemuck::Zeroable;
-use common::cuda::{Gpu, buffer, gpu, tiles};
+use common::cuda::{Gpu, buffer, gemm, gpu, tiles};
 use warpsweep::engine::cuda::launch::Buffer;
 use warpsweep::engine::cuda::launch::gemm::{Gemm, GemmProblem, Grouped, Product, Step};
 use warpsweep::engine::cuda::launch::sgd_bias::{self, BiasLayer, SgdBias};
@@ -202,15 +202,6 @@ fn clocks(gpu: &Gpu, rows: impl Fn(usize) -> usize) -> Buffer<Clock> {
     buffer(gpu, &(0..RULES.len()).map(clock).collect::<Vec<_>>())
 }
 
-fn gemm(gpu: &Gpu, precision: Precision) -> Option<Gemm> {
-    if gpu.device.gpu().capability < precision.least_capability() {
-        common::skip(&format!("the GPU is too old for {}", precision.name()));
-        return None;
-    }
-    let module = gpu.compiler.kernels(&gpu.device, precision.program()).expect("a module");
-    Some(Gemm::new(module).expect("the kernels"))
-}
-
 /// Updates weights, so often as `STEPS` says.
 fn update_weights(
     gpu: &Gpu,
@@ -220,7 +211,7 @@ fn update_weights(
     tile: Option<Tile>,
 ) {
     let problems: Vec<_> = placed.iter().map(|placed| placed.problem(clocks)).collect();
-    let choose = |problem: &GemmProblem| tile.unwrap_or(Tile::of(problem.m, problem.n));
+    let choose = |problem: &GemmProblem| tile.unwrap_or(gemm.tile(problem.m, problem.n));
     let product = Product::WeightGradient;
     let grouped = Grouped::with_tiles(gemm, &gpu.stream, product, &problems, choose);
     let grouped = grouped.expect("tables");
@@ -252,7 +243,7 @@ fn weights_follow_float64_under_every_rule_in_every_tile_and_precision() {
     let clocks = clocks(&gpu, |trial| rows[trial]);
     for precision in Precision::ALL {
         let Some(gemm) = gemm(&gpu, precision) else { continue };
-        for tile in Tile::ALL {
+        for tile in gemm.tiles() {
             let (m, n) = (tile.m as usize, tile.n as usize);
             // Within a tile, over its edges, and columns that fill no vector.
             let shapes = [[5, 3], [m, n], [m + 1, n + 2], [m - 3, 1], [2, n - 1], [m, n + 5]];

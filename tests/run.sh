@@ -78,8 +78,8 @@ runner="target.'cfg(unix)'.runner = ['env', 'LD_LIBRARY_PATH=$simulated']"
 run cargo test --config "$runner" "${cuda[@]}"
 
 # The simulated device is an sm_80 unless told; these kernels have code of their own for later ones.
-step "cargo test, fused kernels on a simulated sm_90"
-CUDA_SIM_CC=90 run cargo test --config "$runner" --test cuda_fused --test cuda_fused_mlp
+step "cargo test, fused kernels and products on a simulated sm_90"
+CUDA_SIM_CC=90 run cargo test --config "$runner" --test cuda_fused --test cuda_fused_mlp --test cuda_gemm --test cuda_sgd
 
 step "cargo test --doc"
 cargo test --doc || failed=1

@@ -63,7 +63,9 @@ impl CudaDevice {
 
     /// The products of a precision.
     pub fn gemm(&self, precision: Precision) -> Result<Gemm, CudaError> {
-        Gemm::new(self.compiler.kernels(self.stream.device(), precision.program())?)
+        let device = self.stream.device();
+        let module = |name: &str| self.compiler.kernels(device, name);
+        Gemm::new(module, precision, device.gpu().capability)
     }
 
     /// Why this GPU does not compute in a precision, if it does not.

@@ -25,9 +25,9 @@ impl Extent {
     }
 
     /// The tile that our kernels compute a product in: `64x16`.
-    pub fn tile(&self, product: Product) -> String {
+    pub fn tile(&self, product: Product, gemm: &Gemm) -> String {
         let [m, n, _] = self.sizes(product).map(|size| size as u32);
-        let Tile { m, n, .. } = Tile::of(m, n);
+        let Tile { m, n } = gemm.tile(m, n);
         format!("{m}x{n}")
     }
 

@@ -258,7 +258,9 @@ pub fn gpu_ceilings(ordinals: &[usize], precision: Precision) -> Result<Option<C
     if device.gpu().is_simulated() {
         return Ok(None);
     }
-    let gemm = Gemm::new(Compiler::new(&driver)?.kernels(&device, precision.program())?)?;
+    let compiler = Compiler::new(&driver)?;
+    let module = |name: &str| compiler.kernels(&device, name);
+    let gemm = Gemm::new(module, precision, device.gpu().capability)?;
     let stream = device.stream()?;
     let cublas = Cublas::load(&stream).ok();
     let one = gpu::ceilings(&stream, &gemm, precision, cublas.as_ref())?;

@@ -2,6 +2,7 @@
 //! driver's place.
 
 use warpsweep::engine::cuda::compile::Compiler;
+use warpsweep::engine::cuda::launch::gemm::Gemm;
 use warpsweep::engine::cuda::launch::trial::Tile;
 use warpsweep::engine::cuda::launch::{Buffer, CudaError, Device, Driver, Nvrtc, Stream};
 use warpsweep::engine::cuda::tiles::Precision;
@@ -72,6 +73,17 @@ fn engine_as(settings: Settings) -> Option<CudaEngine> {
         return None;
     }
     Some(CudaEngine::new(&[0], settings).expect("an engine on the first GPU"))
+}
+
+/// The products in a precision; none, said aloud, where the GPU is too old for it.
+pub fn gemm(gpu: &Gpu, precision: Precision) -> Option<Gemm> {
+    let capability = gpu.device.gpu().capability;
+    if capability < precision.least_capability() {
+        super::skip(&format!("the GPU is too old for {}", precision.name()));
+        return None;
+    }
+    let module = |name: &str| gpu.compiler.kernels(&gpu.device, name);
+    Some(Gemm::new(module, precision, capability).expect("the kernels"))
 }
 
 /// A copy of these values on the GPU.

@@ -158,7 +158,7 @@ impl<'a> LayeredGroup<'a> {
         let Some(tally) = tally else { return };
         let members = self.members.iter().zip(self.placed.layouts());
         let trained = members.map(|(member, layout)| (&member.trial, layout, member.profiled));
-        tally.finish(trained, &self.task.split);
+        tally.finish(trained, (&self.task.split, &self.gpu.kernels.gemm));
         self.members.iter_mut().for_each(|member| member.profiled = 0);
     }
 

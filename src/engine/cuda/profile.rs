@@ -9,11 +9,10 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::launch::gemm::Product;
+use super::launch::gemm::{Gemm, Product};
 use super::launch::{CudaError, Event, Graph, Stream, Watched};
 use super::layout::Layout;
 use super::placed::Placed;
-use super::tiles::Tile;
 use crate::data::Split;
 use crate::engine::Trial;
 use crate::engine::profile::{KernelFacts, Place, Recorder, Span, Spent, Ticks, Work};
@@ -163,11 +162,11 @@ impl<'r> Tally<'r> {
     pub fn finish<'t>(
         self,
         trials: impl Iterator<Item = (&'t Trial, &'t Layout, usize)>,
-        split: &Split,
+        (split, gemm): (&Split, &Gemm),
     ) {
         let mut works = BTreeMap::new();
         for (trial, layout, epochs) in trials {
-            for (kernel, work) in works_of(trial, layout, split) {
+            for (kernel, work) in works_of(trial, layout, split, gemm) {
                 let times = epochs as f64;
                 let all: &mut Work = works.entry(kernel).or_default();
                 *all += Work { flops: times * work.flops, bytes: times * work.bytes };
@@ -226,7 +225,7 @@ fn facts(stream: &Stream, launch: &Watched) -> Result<KernelFacts, CudaError> {
 }
 
 /// What each kernel does for one epoch of a trial, as the module's documentation counts work.
-fn works_of(trial: &Trial, layout: &Layout, split: &Split) -> Vec<(String, Work)> {
+fn works_of(trial: &Trial, layout: &Layout, split: &Split, gemm: &Gemm) -> Vec<(String, Work)> {
     let (training, validation) = (split.training().len(), split.validation().len());
     let steps = training.div_ceil(layout.batch);
     let (all, all_steps) = (training + validation, steps + validation.div_ceil(layout.capacity));
@@ -239,7 +238,7 @@ fn works_of(trial: &Trial, layout: &Layout, split: &Split) -> Vec<(String, Work)
         let (inputs, outputs) = (layer.shape.inputs, layer.shape.outputs);
         let weights = inputs * outputs;
         let product = |kind: Product, tile: (usize, usize), samples, steps, bytes: usize| {
-            let kernel = kind.kernel(Tile::of(tile.0 as u32, tile.1 as u32));
+            let kernel = kind.kernel(gemm.tile(tile.0 as u32, tile.1 as u32));
             let bytes = 4 * (samples * (inputs + outputs) + steps * weights) + bytes;
             (kernel, Work::product([samples, outputs, inputs], bytes))
         };

@@ -35,6 +35,14 @@ impl Precision {
         }
     }
 
+    /// The kernel file of the largest tile, on GPUs that have one.
+    pub const fn large_program(self, capability: u32) -> Option<&'static str> {
+        match (self, capability) {
+            (Precision::Tf32, 90) => Some("gemm_tf32_sm90.cu"),
+            _ => None,
+        }
+    }
+
     /// The least compute capability that has what it needs, as `major * 10 + minor`.
     pub const fn least_capability(self) -> u32 {
         match self {
@@ -57,23 +65,35 @@ const fn tile(m: u32, n: u32) -> Tile {
 
 impl Tile {
     /// Every configuration that `kernels/gemm_*.cu` has, the largest first.
-    pub const ALL: [Tile; 6] =
-        [tile(128, 128), tile(64, 64), tile(32, 32), tile(64, 16), tile(16, 64), tile(16, 16)];
+    pub const ALL: [Tile; 7] = [
+        Tile::LARGEST,
+        tile(128, 128),
+        tile(64, 64),
+        tile(32, 32),
+        tile(64, 16),
+        tile(16, 64),
+        tile(16, 16),
+    ];
 
-    /// The configuration for a C of so many rows and columns.
+    /// The one that few GPUs have: of [`Precision::large_program`].
+    pub const LARGEST: Tile = tile(256, 128);
+
+    /// The configuration for a C of so many rows and columns, where there is the largest or is not.
     ///
-    /// By hand estimate for an H200, to be replaced by measurements: a 32 x 32 tile needs 32 bytes a
+    /// By hand estimate for an H200, to be replaced by measurements: in FP32 a 32 x 32 tile needs 32 bytes a
     /// cycle and multiprocessor from the second-level cache, which has about 24 to give; 64 x 64 needs
-    /// 16 and 128 x 128 needs 8, but they leave multiprocessors idle where C has few of them.
-    pub fn of(m: u32, n: u32) -> Tile {
-        let blocks = |tile: u32| u64::from(m.div_ceil(tile)) * u64::from(n.div_ceil(tile));
-        let [huge, large, medium, tall, wide, small] = Tile::ALL;
+    /// 16 and 128 x 128 needs 8, but they leave multiprocessors idle where C has few of them. The largest is
+    /// taken where its blocks, each of which has a multiprocessor, fill the 132 once.
+    pub fn of(m: u32, n: u32, has_largest: bool) -> Tile {
+        let blocks = |tile: Tile| u64::from(m.div_ceil(tile.m)) * u64::from(n.div_ceil(tile.n));
+        let [largest, huge, large, medium, tall, wide, small] = Tile::ALL;
         match (m, n) {
             (..=64, ..=16) | (..=16, ..=64) => small,
             (_, ..=16) => tall,
             (..=16, _) => wide,
-            _ if blocks(huge.m) >= 128 => huge,
-            _ if blocks(large.m) >= 32 => large,
+            _ if has_largest && blocks(largest) >= 128 => largest,
+            _ if blocks(huge) >= 128 => huge,
+            _ if blocks(large) >= 32 => large,
             _ => medium,
         }
     }
@@ -118,12 +138,19 @@ mod tests {
 
     #[test]
     fn thin_products_get_thin_tiles_and_large_ones_large_tiles() {
-        let chosen = |m, n| (Tile::of(m, n).m, Tile::of(m, n).n);
+        let chosen = |m, n| {
+            let Tile { m, n } = Tile::of(m, n, false);
+            (m, n)
+        };
         assert_eq!(chosen(16, 10), (16, 16));
         assert_eq!(chosen(784, 10), (64, 16));
         assert_eq!(chosen(16, 512), (16, 64));
         assert_eq!(chosen(64, 256), (32, 32));
         assert_eq!(chosen(256, 512), (64, 64));
         assert_eq!(chosen(4096, 4096), (128, 128));
+        assert_eq!(Tile::of(4096, 4096, true), Tile::LARGEST);
+        for (m, n) in [(1024, 1024), (60_000, 64), (16, 512), (1, 1)] {
+            assert_eq!(Tile::of(m, n, true), Tile::of(m, n, false), "{m} x {n}");
+        }
     }
 }

@@ -45,6 +45,7 @@ impl Kernels {
     pub fn new(
         module: impl Fn(&str) -> Result<Module, CudaError>,
         precision: Precision,
+        capability: u32,
     ) -> Result<Self, CudaError> {
         Ok(Kernels {
             begin: Begin::new(&module("begin.cu")?)?,
@@ -52,7 +53,7 @@ impl Kernels {
             init: Init::new(&module("init.cu")?)?,
             softmax_xent: SoftmaxXent::new(&module("softmax_xent.cu")?)?,
             sgd_bias: SgdBias::new(&module("sgd_bias.cu")?)?,
-            gemm: Gemm::new(module(precision.program())?)?,
+            gemm: Gemm::new(module, precision, capability)?,
         })
     }
 }
@@ -69,7 +70,7 @@ impl Worker {
         precision: Precision,
     ) -> Result<Self, CudaError> {
         let module = |name: &str| compiler.kernels(device, name);
-        let kernels = Kernels::new(module, precision)?;
+        let kernels = Kernels::new(module, precision, device.gpu().capability)?;
         let stream = device.stream()?;
         Ok(Worker {
             branches: Branches::new(&stream, Tile::ALL.len() + 1)?,

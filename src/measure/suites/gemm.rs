@@ -192,7 +192,7 @@ fn on_gpu(
         cold,
         ceiling: Ceiling::Gpu(precision),
         conditions: conditions([
-            ("tile", json!(extent.tile(product))),
+            ("tile", json!(extent.tile(product, &gemm))),
             ("cublas", json!(cuda.cublas.as_ref().err())),
         ]),
     })?;

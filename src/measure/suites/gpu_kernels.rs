@@ -6,7 +6,7 @@ use serde_json::Map;
 use super::gemm::FLUSH;
 use super::{Outcome, Visit, cached, skipped};
 use crate::engine::cuda::launch::gather::{self, Gather};
-use crate::engine::cuda::launch::gemm::{Gemm, GemmProblem, Grouped, Product, Step};
+use crate::engine::cuda::launch::gemm::{GemmProblem, Grouped, Product, Step};
 use crate::engine::cuda::launch::init::{self, Init, InitTensor};
 use crate::engine::cuda::launch::softmax_xent::{self, SoftmaxXent};
 use crate::engine::cuda::launch::trial::{Clock, Data, Plan, Rule, Samples, Tile};
@@ -297,8 +297,7 @@ impl Kernel {
             ..GemmProblem::default()
         };
         let problems: Vec<GemmProblem> = (0..trials).map(problem).collect();
-        let program = Precision::Fp32.program();
-        let gemm = Gemm::new(cuda.compiler.kernels(cuda.stream.device(), program)?)?;
+        let gemm = cuda.gemm(Precision::Fp32)?;
         let grouped = Grouped::new(&gemm, &cuda.stream, Product::WeightGradient, &problems)?;
         let check = move || {
             let got = weights.buffer.download()?;

@@ -7,8 +7,8 @@
 //!
 //! What it finds: reads and writes out of bounds, use of freed memory, reads of memory or registers
 //! never written, races in shared and global memory, barriers not reached by all, shuffles and votes with
-//! absent lanes, misaligned accesses, `cp.async` data used before its wait, wrong argument lists and
-//! launch shapes. Such a launch fails with `CUDA_ERROR_ILLEGAL_ADDRESS` or
+//! absent lanes, misaligned accesses, `cp.async` data used before its wait, `wgmma` operands and results
+//! used before theirs or without a fence, wrong argument lists and launch shapes. Such a launch fails with `CUDA_ERROR_ILLEGAL_ADDRESS` or
 //! `CUDA_ERROR_LAUNCH_FAILED`, and so does every later call, as on a device.
 //!
 //! Of races it reports what is certain. It may miss one where a word's readers are more than 64 blocks,

@@ -47,6 +47,8 @@ fn caught(archs: &[u32], case: impl Fn(&Device) -> Case) {
 
 const ALL: &[u32] = &[75, 80, 90];
 const COPYING: &[u32] = &[80, 90];
+/// With products that go on by themselves.
+const HOPPER: &[u32] = &[90];
 
 /// A kernel that takes an output of `floats` words, which hold zeros, and a number.
 fn on_output(
@@ -330,4 +332,37 @@ fn memory_runs_out_where_the_device_says() {
     let mut address = 0;
     // SAFETY: a place for an address.
     assert_eq!(unsafe { memory::cuMemAlloc_v2(&mut address, 9 << 30) }, 2);
+}
+
+#[test]
+fn products_that_go_on_by_themselves_without_a_fence_before_them() {
+    let kernel = "product_without_fence";
+    caught(HOPPER, on_output(kernel, "wgmma without a fence before it", [1, 128, 0], 128, 1));
+    let kernel = "product_without_proxy_fence";
+    caught(HOPPER, on_output(kernel, "wgmma without a fence before it", [1, 128, 0], 128, 1));
+}
+
+#[test]
+fn sums_and_factors_of_products_that_nobody_waited_for() {
+    let kind = "wgmma operand or result used before its wait";
+    caught(HOPPER, on_output("product_without_wait", kind, [1, 128, 0], 128, 1));
+    caught(HOPPER, on_output("product_of_what_changes", kind, [1, 128, 0], 128, 1));
+}
+
+#[test]
+fn shared_memory_overwritten_while_a_product_reads_it() {
+    let kernel = "product_of_overwritten_lines";
+    caught(HOPPER, on_output(kernel, "race in shared memory", [1, 128, 0], 128, 1));
+}
+
+#[test]
+fn swizzled_lines_that_do_not_begin_where_the_swizzle_does() {
+    let kernel = "product_of_shifted_lines";
+    caught(HOPPER, on_output(kernel, "misaligned access", [1, 128, 0], 128, 1));
+}
+
+#[test]
+fn products_in_blocks_that_are_no_whole_warpgroups() {
+    let kernel = "product_of_half_a_group";
+    caught(HOPPER, on_output(kernel, "absent lanes", [1, 64, 0], 128, 1));
 }

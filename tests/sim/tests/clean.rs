@@ -259,3 +259,19 @@ fn a_register_that_is_only_copied_need_not_be_set() {
         assert_eq!(device.download::<f32>(out, 32), expected);
     });
 }
+
+#[test]
+fn a_warpgroup_multiplies_what_lies_swizzled_in_shared_memory() {
+    on_each(&[90], |device| {
+        let (a, b) = (numbers(64 * 24), numbers(2 * 64 * 24)[64 * 24..][..16 * 24].to_vec());
+        let c = numbers(64 * 16);
+        let [at_a, at_b, at_c] = [&a, &b, &c].map(|values| device.upload(values));
+        assert_eq!(device.launch("group_product", 1, 128, 0, &[at_a, at_b, at_c]), 0);
+        // Multiples of 1/32 below 2 are numbers of TF32, and so are all sums here of FP32.
+        let expected = (0..64 * 16).map(|i| {
+            let terms = (0..24).map(|k| a[i / 16 * 24 + k] * b[i % 16 * 24 + k]);
+            c[i] + terms.sum::<f32>()
+        });
+        assert_eq!(device.download::<f32>(at_c, 64 * 16), expected.collect::<Vec<_>>());
+    });
+}

@@ -87,7 +87,7 @@ impl<'a> FusedGroup<'a> {
         self.placed.queue.go_on();
         let slots = self.slots.min(self.training() as u32);
         let patience = if self.patient { PATIENCE } else { 0 };
-        let stream = self.placed.stream();
+        let stream = &self.placed.gpu.stream;
         let mut tally = observer.recorder().map(|to| Tally::new(to, stream)).transpose()?;
         if tally.is_some() {
             stream.watch(None);
@@ -175,7 +175,7 @@ impl<'a> FusedGroup<'a> {
     fn finish(&mut self, tally: Tally<'_>) {
         let members = self.members.iter().zip(&self.placed.layouts);
         let trained = members.map(|(member, layout)| (&member.trial, layout, member.profiled));
-        tally.finish(trained, &self.task.split);
+        tally.finish(trained, (&self.task.split, &self.placed.gpu.kernels.gemm));
         self.members.iter_mut().for_each(|member| member.profiled = 0);
     }
 

@@ -20,7 +20,7 @@ use crate::model::{Parameters, Recipe};
 
 /// Trials on a device, with all that a launch of their kernel needs. Before it goes it waits for the launch.
 pub struct Placed<'a> {
-    gpu: &'a Worker,
+    pub gpu: &'a Worker,
     kernel: Kernel,
     data: Arc<DeviceData>,
     pub layouts: Vec<Layout>,
@@ -95,11 +95,6 @@ impl<'a> Placed<'a> {
         let clock = FusedClock { before, finished, ..bytemuck::Zeroable::zeroed() };
         self.clocks.upload(trial, &[clock])?;
         self.state.upload(self.layouts[trial].state.start, &kept.state)
-    }
-
-    /// The stream of the launches.
-    pub fn stream(&self) -> &'a Stream {
-        &self.gpu.stream
     }
 
     /// Trials that the device trains at a time.

@@ -9,7 +9,7 @@ use bytemuck::{Pod, Zeroable};
 use super::module::device_struct;
 use super::trial::Rule;
 use super::{Buffer, CudaError, Fork, Function, Module, Shape, Stream, arg, launch};
-use crate::engine::cuda::tiles::Tile;
+use crate::engine::cuda::tiles::{Precision, Tile};
 
 /// A trial's step at one tick: written by the `begin` kernel, read by all others of the tick.
 #[repr(C)]
@@ -146,28 +146,51 @@ impl GemmProblem {
     }
 }
 
-/// The kernels of one precision: every product in every tile configuration.
+/// The kernels of one precision: every product in every tile configuration that the GPU has.
 #[derive(Debug)]
 pub struct Gemm {
     module: Module,
+    /// With the largest tile.
+    large: Option<Module>,
 }
 
 impl Gemm {
-    /// The kernels in the module of a precision's [`program`](crate::engine::cuda::tiles::Precision::program).
-    pub fn new(module: Module) -> Result<Gemm, CudaError> {
-        module.check_layout::<Step>()?;
-        module.check_layout::<Dropout>()?;
-        module.check_layout::<Rule>()?;
-        module.check_layout::<GemmProblem>()?;
-        module.check_layout::<GemmTile>()?;
-        Ok(Gemm { module })
+    /// The kernels of a precision for a compute capability; `module` loads a kernel file.
+    pub fn new(
+        module: impl Fn(&str) -> Result<Module, CudaError>,
+        precision: Precision,
+        capability: u32,
+    ) -> Result<Gemm, CudaError> {
+        let load = |name: &str| {
+            let module = module(name)?;
+            module.check_layout::<Step>()?;
+            module.check_layout::<Dropout>()?;
+            module.check_layout::<Rule>()?;
+            module.check_layout::<GemmProblem>()?;
+            module.check_layout::<GemmTile>()?;
+            Ok(module)
+        };
+        let large = precision.large_program(capability).map(load).transpose()?;
+        Ok(Gemm { module: load(precision.program())?, large })
+    }
+
+    /// The tile configurations that there are.
+    pub fn tiles(&self) -> impl Iterator<Item = Tile> + '_ {
+        Tile::ALL.into_iter().filter(|tile| *tile != Tile::LARGEST || self.large.is_some())
+    }
+
+    /// The one in which a C of so many rows and columns is computed.
+    pub fn tile(&self, m: u32, n: u32) -> Tile {
+        Tile::of(m, n, self.large.is_some())
     }
 
     /// The kernel of a product in a tile configuration, and the shape of a launch of one block.
     pub fn kernel(&self, product: Product, tile: Tile) -> Result<(Function, Shape), CudaError> {
         let name = product.kernel(tile);
-        let function = self.module.function(&name)?;
-        let [threads, shared] = self.module.constants(&format!("{name}_block"))?;
+        let own = self.large.as_ref().filter(|_| tile == Tile::LARGEST);
+        let module = own.unwrap_or(&self.module);
+        let function = module.function(&name)?;
+        let [threads, shared] = module.constants(&format!("{name}_block"))?;
         function.allow_shared(shared)?;
         Ok((function, Shape::line(1, threads).with_shared(shared)))
     }
@@ -199,7 +222,7 @@ impl Grouped {
         product: Product,
         problems: &[GemmProblem],
     ) -> Result<Grouped, CudaError> {
-        Self::with_tiles(gemm, stream, product, problems, |p| Tile::of(p.m, p.n))
+        Self::with_tiles(gemm, stream, product, problems, |p| gemm.tile(p.m, p.n))
     }
 
     /// As [`Grouped::new`], in tile configurations of the caller's choice.

@@ -21,14 +21,21 @@ pub enum Target {
     Cubin(u32),
     /// PTX, which a driver or the simulated device compiles on.
     Ptx(u32),
+    /// PTX for this capability and no other, with what it alone has.
+    OwnPtx(u32),
 }
 
+/// The capability of which kernels use what it alone has (`wgmma`): `sm_90a`.
+const OWN: u32 = 90;
+
 impl Target {
-    /// The name of the architecture: `sm_90`, `compute_90`.
+    /// The name of the architecture: `sm_80`, `compute_80`, `sm_90a`.
     pub fn arch(self) -> String {
         match self {
+            Target::Cubin(OWN) => format!("sm_{OWN}a"),
             Target::Cubin(capability) => format!("sm_{capability}"),
             Target::Ptx(capability) => format!("compute_{capability}"),
+            Target::OwnPtx(capability) => format!("compute_{capability}a"),
         }
     }
 }
@@ -129,7 +136,11 @@ impl Nvrtc {
         let ptx = gpu.is_simulated()
             || env::var_os("WARPSWEEP_CUDA_PTX").is_some_and(|value| value == "1")
             || known / 10 != found / 10;
-        Ok(if ptx { Target::Ptx(known) } else { Target::Cubin(known) })
+        Ok(match ptx {
+            true if found == OWN => Target::OwnPtx(known),
+            true => Target::Ptx(known),
+            false => Target::Cubin(known),
+        })
     }
 
     /// The options of every compilation. Lines are kept for profilers and the simulated device;
@@ -205,7 +216,7 @@ impl Handle<'_> {
         let api = self.api;
         match target {
             Target::Cubin(_) => self.read("nvrtcGetCUBIN", api.cubin_size, api.cubin),
-            Target::Ptx(_) => self.read("nvrtcGetPTX", api.ptx_size, api.ptx),
+            Target::Ptx(_) | Target::OwnPtx(_) => self.read("nvrtcGetPTX", api.ptx_size, api.ptx),
         }
     }
 

@@ -32,7 +32,8 @@ impl Translator<'_> {
             (["trap"], []) => self.emit(Op::Trap { what: "it executes `trap`".into() }),
             (["bar" | "barrier", rest @ ..], operands) => return self.barrier(rest, operands),
             (["membar", level], []) => self.emit(Op::Fence { device: *level != "cta" }),
-            (["fence", rest @ ..], []) => {
+            (["fence", "proxy", "async", "shared::cta"], []) => self.emit(Op::ProxyFence),
+            (["fence", rest @ ..], []) if rest.first() != Some(&"proxy") => {
                 self.emit(Op::Fence { device: rest.last() != Some(&"cta") });
             }
             (["activemask", "b32"], [d]) => {

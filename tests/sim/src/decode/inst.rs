@@ -298,6 +298,21 @@ pub enum Op {
         b: [Row; 2],
         c: [Row; 4],
     },
+    /// A warp's 16 rows of `d += a * b`, 64 x `columns`, eight products an element, in TF32. `b` lies in shared memory,
+    /// where the descriptor `lines` (64 bits) says.
+    GroupMma {
+        columns: u16,
+        d: Arc<[Row]>,
+        a: [Row; 4],
+        lines: Row,
+        accumulate: bool,
+    },
+    GroupFence,
+    GroupCommit,
+    /// Waits until at most `pending` groups of them are under way.
+    GroupWait {
+        pending: u32,
+    },
     Branch {
         target: u32,
         meet: u32,
@@ -323,6 +338,8 @@ pub enum Op {
     Fence {
         device: bool,
     },
+    /// Between a thread's own accesses to shared memory and those of the asynchronous proxy.
+    ProxyFence,
     Shuffle {
         mode: ShuffleMode,
         d: Row,

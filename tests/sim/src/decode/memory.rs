@@ -1,5 +1,7 @@
 //! Loads, stores, atomics, asynchronous copies and matrix instructions.
 
+use std::sync::Arc;
+
 use super::DecodeError;
 use super::inst::{AtomicOp, MmaShape, NOWHERE, Op, Row, Strength, Values};
 use super::translate::Translator;
@@ -72,6 +74,14 @@ impl Translator<'_> {
             ("prefetch" | "prefetchu" | "discard" | "applypriority", _, _) => Ok(true),
             ("ldmatrix", rest, [d, address]) => self.load_matrix(rest, d, address),
             ("mma", ["sync", "aligned", rest @ ..], [d, a, b, c]) => self.mma(rest, [d, a, b, c]),
+            ("wgmma", ["mma_async", "sync", "aligned", shape, "f32", "tf32", "tf32"], operands) => {
+                self.group_mma(shape, operands)
+            }
+            ("wgmma", ["fence", "sync", "aligned"], []) => self.emitted(Op::GroupFence),
+            ("wgmma", ["commit_group", "sync", "aligned"], []) => self.emitted(Op::GroupCommit),
+            ("wgmma", ["wait_group", "sync", "aligned"], [Operand::Integer(pending)]) => {
+                self.emitted(Op::GroupWait { pending: *pending as u32 })
+            }
             ("cvta", ["to", space, ..], [d, a]) => self.address_space(space, d, a, false),
             ("cvta", [space, ..], [d, a]) => self.address_space(space, d, a, true),
             _ => Ok(false),
@@ -263,6 +273,37 @@ impl Translator<'_> {
         let d = self.fragment(d, 4, true)?;
         self.emit(Op::Mma { shape, d, a, b: [b0, b1], c });
         Ok(true)
+    }
+
+    fn emitted(&mut self, op: Op) -> Result<bool, DecodeError> {
+        self.emit(op);
+        Ok(true)
+    }
+
+    /// `wgmma` with A in registers.
+    fn group_mma(&mut self, shape: &str, operands: &[Operand]) -> Result<bool, DecodeError> {
+        let columns = shape.strip_prefix("m64n").and_then(|rest| rest.strip_suffix("k8"));
+        let columns = columns.and_then(|columns| columns.parse::<u16>().ok());
+        let known = columns.filter(|n| n.is_multiple_of(8) && (8..=256).contains(n));
+        let (Some(columns), [d, a @ Operand::Vector(_), lines, scale, one, other]) =
+            (known, operands)
+        else {
+            return Ok(false);
+        };
+        let (Operand::Integer(scale @ 0..=1), Operand::Integer(1), Operand::Integer(1)) =
+            (scale, one, other)
+        else {
+            return Ok(false);
+        };
+        let sums = elements(d);
+        if sums.len() != usize::from(columns) / 2 {
+            return Err(self.operand(&format!("{} sums were expected", columns / 2)));
+        }
+        let d = sums.iter().map(|sum| self.destination_of(sum, Type::B32));
+        let d = d.collect::<Result<Arc<[Row]>, _>>()?;
+        let a = self.fragment(a, 4, false)?;
+        let lines = self.value(lines, Type::B64)?;
+        self.emitted(Op::GroupMma { columns, d, a, lines, accumulate: *scale == 1 })
     }
 
     /// The rows of a matrix fragment of `count` 32-bit registers.

@@ -27,6 +27,8 @@ pub struct Registers {
     pub rows: Vec<(Row, String)>,
     pub preds: Vec<(Pred, String)>,
     predicates_from: u32,
+    /// Whether the kernel has matrix instructions that go on by themselves.
+    pub asynchronous: bool,
 }
 
 impl Registers {
@@ -59,9 +61,20 @@ impl Registers {
             });
             slots.extend(reads.into_iter().chain(writes));
         }
+        let group_mma = |inst: &Inst| matches!(inst.op, Op::GroupMma { .. });
         let registers = &mut kernel.registers;
+        registers.asynchronous = kernel.code.iter().any(group_mma);
         (registers.uses, registers.slots, registers.initial) = (uses, slots, initial);
         registers.predicates_from = from;
+    }
+
+    /// The slots that the instruction at `pc` reads and writes, and whether it only copies.
+    #[inline(always)]
+    pub fn of(&self, pc: usize) -> (&[u32], &[u32], bool) {
+        let Uses { first, reads, writes, copies } = self.uses[pc];
+        let slots = &self.slots[first as usize..][..usize::from(reads) + usize::from(writes)];
+        let (reads, writes) = slots.split_at(usize::from(reads));
+        (reads, writes, copies)
     }
 
     /// Notes what the lanes of `mask` read and write at `pc`; a slot that a lane reads and that holds
@@ -79,9 +92,7 @@ impl Registers {
         if absent != 0 {
             return Some((guard, absent.trailing_zeros()));
         }
-        let Uses { first, reads, writes, copies } = self.uses[pc];
-        let slots = &self.slots[first as usize..][..usize::from(reads) + usize::from(writes)];
-        let (reads, writes) = slots.split_at(usize::from(reads));
+        let (reads, writes, copies) = self.of(pc);
         let mut holds = mask;
         for &slot in reads {
             holds &= set[slot as usize];
@@ -132,6 +143,10 @@ fn reads_and_writes(op: &Op, predicates_from: u32) -> (Vec<u32>, Vec<u32>) {
         }
         Op::LoadMatrix { d, ref address, .. } => (vec![address.row], d.to_vec()),
         Op::Mma { d, a, b, c, .. } => ([&a[..], &b, &c].concat(), d.to_vec()),
+        Op::GroupMma { ref d, a, lines, accumulate, .. } => {
+            let sums = if accumulate { &d[..] } else { &[] };
+            ([&a[..], &[lines], sums].concat(), d.to_vec())
+        }
         Op::BranchIndex { index, .. } => (vec![index], vec![]),
         Op::Barrier { id, threads, ref reduce, .. } => {
             let mut uses = (vec![id, threads.unwrap_or(NOWHERE)], vec![]);
@@ -150,6 +165,10 @@ fn reads_and_writes(op: &Op, predicates_from: u32) -> (Vec<u32>, Vec<u32>) {
         Op::CopyCommit
         | Op::CopyWait { .. }
         | Op::CopyWaitAll
+        | Op::GroupFence
+        | Op::GroupCommit
+        | Op::GroupWait { .. }
+        | Op::ProxyFence
         | Op::Branch { .. }
         | Op::Exit
         | Op::Trap { .. }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::group_mma::Proxy;
 use super::memory::Memory;
 use super::shadow::Shadow;
 use super::warp::{Pause, Warp, run};
@@ -56,6 +57,8 @@ pub struct Block {
     pub acquired: HashMap<u32, u64>,
     /// When this block last passed a fence.
     pub fenced: u64,
+    /// What of shared memory the asynchronous proxy may read.
+    pub proxy: Proxy,
 }
 
 impl Block {
@@ -153,6 +156,7 @@ impl Launch<'_> {
             pending: Vec::new(),
             acquired: HashMap::new(),
             fenced: 0,
+            proxy: Proxy::new(self.kernel.registers.asynchronous, block.shared.len(), threads),
             ..block
         }
     }
@@ -181,6 +185,7 @@ impl Launch<'_> {
             pending: Vec::new(),
             acquired: HashMap::new(),
             fenced: 0,
+            proxy: Proxy::default(),
         }
     }
 

@@ -257,6 +257,9 @@ impl Launch<'_> {
         }
         block.shadow.mark(start, data.len(), true);
         block.shared[start..start + data.len()].copy_from_slice(data);
+        if self.kernel.registers.asynchronous {
+            block.proxy.wrote(start, data.len(), warp.index * 32 + lane as u32);
+        }
         Ok(())
     }
 

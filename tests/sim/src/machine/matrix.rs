@@ -6,7 +6,7 @@ use super::warp::{Warp, from_f16};
 use crate::decode::inst::{Address, MmaShape, Row};
 use crate::report::{Fault, Kind};
 
-fn all_lanes(warp: &Warp, mask: u32, what: &str) -> Result<(), Box<Fault>> {
+pub fn all_lanes(warp: &Warp, mask: u32, what: &str) -> Result<(), Box<Fault>> {
     if mask == u32::MAX {
         return Ok(());
     }
@@ -16,7 +16,7 @@ fn all_lanes(warp: &Warp, mask: u32, what: &str) -> Result<(), Box<Fault>> {
 }
 
 /// The bits of a TF32 number: the lower 13 of a single are not looked at.
-fn tf32(bits: u32) -> f64 {
+pub fn tf32(bits: u32) -> f64 {
     f64::from(f32::from_bits(bits & !0x1fff))
 }
 

@@ -8,6 +8,7 @@
 mod arithmetic;
 mod atomics;
 mod copies;
+mod group_mma;
 mod lanes;
 mod launch;
 mod loads;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::arithmetic;
 use super::copies::Copy;
+use super::group_mma::Products;
 use super::lanes::{Rows, Value};
 use super::launch::{Block, Launch};
 use crate::counts::lanes;
@@ -52,6 +53,8 @@ pub struct Warp {
     pub copies: VecDeque<Copy>,
     /// Groups of copies that each lane committed.
     pub committed: [u32; 32],
+    /// Products that go on by themselves.
+    pub products: Products,
     pub barrier_clock: u64,
     pub synced_clock: u64,
     pub at_barrier: bool,
@@ -161,6 +164,9 @@ pub fn run(
             let what =
                 format!("reads register {}, which nothing wrote", kernel.registers.name(slot));
             return Err(Fault::new(Kind::UnwrittenRegister, lane, what));
+        }
+        if kernel.registers.asynchronous {
+            warp.products.check(&kernel.registers, pc, &inst.op, mask)?;
         }
         if inst.counted {
             launch.counts.warp_instructions += 1;
@@ -361,6 +367,13 @@ fn execute(
             super::matrix::mma(warp, mask, shape, (d, a, b, c))?;
             launch.counts.matrix_fmas += 16 * 8 * shape.k() as u64;
         }
+        Op::GroupMma { columns, ref d, a, lines, accumulate } => {
+            launch.group_mma(block, warp, mask, (columns, accumulate), (d, a, lines))?;
+        }
+        Op::GroupFence => warp.products.fence(),
+        Op::GroupCommit => warp.products.commit(),
+        Op::GroupWait { pending } => launch.group_wait(block, warp, pending)?,
+        Op::ProxyFence => block.proxy.fence(warp.index, mask),
         Op::Trap { ref what } => {
             let lane = mask.trailing_zeros();
             return Err(Fault::new(Kind::Trap, lane, what.to_string()));

@@ -42,7 +42,7 @@ impl Nvrtc {
         unsafe { self.library.get(name.as_bytes()) }.expect("a function of NVRTC")
     }
 
-    /// PTX of a source with line information.
+    /// PTX of a source with line information; of 9.0 with what it alone has.
     pub fn compile(&self, source: &str, name: &str, arch: u32) -> String {
         type Create = unsafe extern "C" fn(
             *mut *mut c_void,
@@ -57,7 +57,8 @@ impl Nvrtc {
         type Get = unsafe extern "C" fn(*mut c_void, *mut c_char) -> c_int;
         let source = CString::new(source).expect("no NUL in a source");
         let name = CString::new(name).expect("no NUL in a name");
-        let options = [format!("--gpu-architecture=compute_{arch}"), "-lineinfo".to_string()];
+        let own = if arch == 90 { "a" } else { "" };
+        let options = [format!("--gpu-architecture=compute_{arch}{own}"), "-lineinfo".to_string()];
         let options = options.map(|option| CString::new(option).expect("no NUL in an option"));
         let pointers: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
         let mut program = null_mut();

@@ -214,3 +214,121 @@ extern "C" __global__ void copy_past_end(const float* in, float* out, int n) {
     out[threadIdx.x] = s[4 * threadIdx.x];
 }
 #endif
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+// The sums of a warpgroup's 64 x 8 product, of ones in registers with eight lines of shared memory, swizzled.
+#define PRODUCT                                                                                            \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n8k8.f32.tf32.tf32 {%0, %1, %2, %3}, {%4, %4, %4, %4}, %5, 1, 1, 1;" \
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(one), "l"(lines))
+#define FENCE asm volatile("wgmma.fence.sync.aligned;" ::: "memory")
+#define PROXY_FENCE asm volatile("fence.proxy.async.shared::cta;" ::: "memory")
+#define COMMIT asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory")
+#define WAIT asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory")
+
+__device__ unsigned long long lines_at(const float* s) {
+    return (unsigned)__cvta_generic_to_shared(s) / 16 | 64ull << 32 | 1ull << 62;
+}
+
+extern "C" __global__ void product_without_fence(float* out, int n) {
+    __shared__ __align__(1024) float s[256];
+    float d[4] = {out[0] + 1, 0, 0, 0};
+    unsigned one = 0x3f800000;
+    const unsigned long long lines = lines_at(s);
+    s[threadIdx.x] = s[threadIdx.x + 128] = 1;
+    PROXY_FENCE;
+    __syncthreads();
+    PRODUCT; // BUG product_without_fence
+    COMMIT;
+    WAIT;
+    out[threadIdx.x] = d[0];
+}
+
+extern "C" __global__ void product_without_proxy_fence(float* out, int n) {
+    __shared__ __align__(1024) float s[256];
+    float d[4] = {0, 0, 0, 0};
+    unsigned one = 0x3f800000;
+    const unsigned long long lines = lines_at(s);
+    s[threadIdx.x] = s[threadIdx.x + 128] = 1;
+    __syncthreads();
+    FENCE;
+    PRODUCT; // BUG product_without_proxy_fence
+    COMMIT;
+    WAIT;
+    out[threadIdx.x] = d[0];
+}
+
+extern "C" __global__ void product_without_wait(float* out, int n) {
+    __shared__ __align__(1024) float s[256];
+    float d[4] = {0, 0, 0, 0};
+    unsigned one = 0x3f800000;
+    const unsigned long long lines = lines_at(s);
+    s[threadIdx.x] = s[threadIdx.x + 128] = 1;
+    PROXY_FENCE;
+    __syncthreads();
+    FENCE;
+    PRODUCT;
+    COMMIT;
+    asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
+    out[threadIdx.x] = d[0]; // BUG product_without_wait
+}
+
+extern "C" __global__ void product_of_what_changes(float* out, int n) {
+    __shared__ __align__(1024) float s[256];
+    float d[4] = {0, 0, 0, 0};
+    unsigned one = 0x3f800000;
+    const unsigned long long lines = lines_at(s);
+    s[threadIdx.x] = s[threadIdx.x + 128] = 1;
+    PROXY_FENCE;
+    __syncthreads();
+    FENCE;
+    asm volatile("wgmma.mma_async.sync.aligned.m64n8k8.f32.tf32.tf32 {%0, %1, %2, %3}, {%4, %4, %4, %4}, %5, 1, 1, 1;"
+                 "add.u32 %4, %4, 1;" : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+r"(one) : "l"(lines)); // BUG product_of_what_changes
+    COMMIT;
+    WAIT;
+    out[threadIdx.x] = d[0] + one;
+}
+
+extern "C" __global__ void product_of_overwritten_lines(float* out, int n) {
+    __shared__ __align__(1024) float s[256];
+    float d[4] = {0, 0, 0, 0};
+    unsigned one = 0x3f800000;
+    const unsigned long long lines = lines_at(s);
+    s[threadIdx.x] = s[threadIdx.x + 128] = 1;
+    PROXY_FENCE;
+    __syncthreads();
+    FENCE;
+    PRODUCT; // BUG product_of_overwritten_lines
+    COMMIT;
+    __syncthreads();
+    s[threadIdx.x] = 2;
+    WAIT; // BUG product_of_overwritten_lines
+    out[threadIdx.x] = d[0];
+}
+
+extern "C" __global__ void product_of_shifted_lines(float* out, int n) {
+    __shared__ __align__(1024) float s[512];
+    float d[4] = {0, 0, 0, 0};
+    unsigned one = 0x3f800000;
+    const unsigned long long lines = lines_at(s + 32);
+    s[threadIdx.x] = s[threadIdx.x + 128] = s[threadIdx.x + 256] = 1;
+    PROXY_FENCE;
+    __syncthreads();
+    FENCE;
+    PRODUCT; // BUG product_of_shifted_lines
+    COMMIT;
+    WAIT;
+    out[threadIdx.x] = d[0];
+}
+
+extern "C" __global__ void product_of_half_a_group(float* out, int n) {
+    __shared__ __align__(1024) float s[256];
+    float d[4] = {0, 0, 0, 0};
+    unsigned one = 0x3f800000;
+    const unsigned long long lines = lines_at(s);
+    FENCE;
+    PRODUCT; // BUG product_of_half_a_group
+    COMMIT;
+    WAIT;
+    out[threadIdx.x] = d[0];
+}
+#endif

@@ -239,3 +239,36 @@ extern "C" __global__ void tensor(const float* a, const float* b, float* c) {
     c[(g + 8) * 8 + 2 * t] = d[2]; c[(g + 8) * 8 + 2 * t + 1] = d[3];
 }
 #endif
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+// c (64 x 16) += a (64 x 24) times b (16 x 24) transposed, by one warpgroup: three products of eight k. Lines of b take
+// 128 bytes in shared memory, of which the 16 at place p of line n lie at place p ^ n % 8.
+extern "C" __global__ void group_product(const float* a, const float* b, float* c) {
+    __shared__ __align__(1024) float lines[16 * 32];
+    const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
+    for (unsigned i = threadIdx.x; i < 16 * 24; i += 128) {
+        const unsigned n = i / 24, k = i % 24;
+        lines[n * 32 + (k / 4 ^ n % 8) * 4 + k % 4] = b[i];
+    }
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    __syncthreads();
+    float d[8];
+    for (int i = 0; i < 8; i++)
+        d[i] = c[(16 * warp + g + i / 2 % 2 * 8) * 16 + i / 4 * 8 + 2 * t + i % 2];
+    unsigned f[3][4];
+    for (int k = 0; k < 3; k++)
+        for (int r = 0; r < 4; r++)
+            f[k][r] = __float_as_uint(a[(16 * warp + g + r % 2 * 8) * 24 + 8 * k + t + r / 2 * 4]);
+    const unsigned long long at = (unsigned)__cvta_generic_to_shared(lines) / 16 | 64ull << 32 | 1ull << 62;
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+    for (int k = 0; k < 3; k++)
+        asm volatile("wgmma.mma_async.sync.aligned.m64n16k8.f32.tf32.tf32 {%0, %1, %2, %3, %4, %5, %6, %7}, "
+                     "{%8, %9, %10, %11}, %12, 1, 1, 1;"
+                     : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7])
+                     : "r"(f[k][0]), "r"(f[k][1]), "r"(f[k][2]), "r"(f[k][3]), "l"(at + 2 * k));
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+    for (int i = 0; i < 8; i++)
+        c[(16 * warp + g + i / 2 % 2 * 8) * 16 + i / 4 * 8 + 2 * t + i % 2] = d[i];
+}
+#endif
