@@ -20,6 +20,7 @@
 // warp that does nothing but copy; or tiles of 256x192, 37 bytes a cycle, which leave no registers for copies.
 
 #include "gemm_wgmma_core.cuh"
+#include "gemm_kernel.cuh"
 
 #define KERNEL(NAME, PRODUCT, BLOCKS, ...)                                                                 \
     GEMM_KERNEL(NAME, PRODUCT, BLOCKS, WgmmaCore<PRODUCT, Tile<__VA_ARGS__>>)

@@ -85,7 +85,11 @@ impl Tile {
     /// 16 and 128 x 128 needs 8, but they leave multiprocessors idle where C has few of them. The largest is
     /// taken where its blocks, each of which has a multiprocessor, fill the 132 once.
     pub fn of(m: u32, n: u32, has_largest: bool) -> Tile {
-        let blocks = |tile: Tile| u64::from(m.div_ceil(tile.m)) * u64::from(n.div_ceil(tile.n));
+        // None where half of each tile would lie beyond C.
+        let blocks = |tile: Tile| match m > tile.m / 2 && n > tile.n / 2 {
+            true => u64::from(m.div_ceil(tile.m)) * u64::from(n.div_ceil(tile.n)),
+            false => 0,
+        };
         let [largest, huge, large, medium, tall, wide, small] = Tile::ALL;
         match (m, n) {
             (..=64, ..=16) | (..=16, ..=64) => small,
@@ -149,7 +153,8 @@ mod tests {
         assert_eq!(chosen(256, 512), (64, 64));
         assert_eq!(chosen(4096, 4096), (128, 128));
         assert_eq!(Tile::of(4096, 4096, true), Tile::LARGEST);
-        for (m, n) in [(1024, 1024), (60_000, 64), (16, 512), (1, 1)] {
+        assert_eq!(chosen(60_000, 64), (64, 64), "half of 128 columns would be nothing");
+        for (m, n) in [(1024, 1024), (60_000, 64), (128, 60_000), (16, 512), (1, 1)] {
             assert_eq!(Tile::of(m, n, true), Tile::of(m, n, false), "{m} x {n}");
         }
     }
