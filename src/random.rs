@@ -200,15 +200,35 @@ impl Shuffle {
 
     /// The samples at positions `start .. start + out.len()`.
     ///
-    /// The first pass has no branch, so it fills vector registers; only the few indices that
-    /// landed outside `[0, n)` (under half, 8 % for 60,000) are walked on one by one.
+    /// Nothing branches on an index, so passes fill vector registers. Those that landed outside `[0, n)` (under half,
+    /// 24 % for 50,000) are walked on together; one by one they took three quarters of the time.
     #[inline(always)]
     pub fn fill(&self, start: u32, out: &mut [u32]) {
-        for (offset, slot) in out.iter_mut().enumerate() {
-            *slot = self.permute(start + offset as u32);
-        }
-        for slot in out.iter_mut().filter(|slot| **slot >= self.n) {
-            *slot = self.index(*slot);
+        const TOGETHER: usize = 1024; // which stay in the first-level cache
+        for (chunk, out) in out.chunks_mut(TOGETHER).enumerate() {
+            let start = start + (chunk * TOGETHER) as u32;
+            let (mut places, mut walked) = ([0u16; TOGETHER], [0; TOGETHER]);
+            let mut outside = 0;
+            for (offset, slot) in out.iter_mut().enumerate() {
+                *slot = self.permute(start + offset as u32);
+            }
+            for (place, index) in out.iter().enumerate() {
+                places[outside] = place as u16;
+                outside += usize::from(*index >= self.n);
+            }
+            while outside > 0 {
+                for (walked, place) in walked.iter_mut().zip(&places[..outside]) {
+                    *walked = out[usize::from(*place)];
+                }
+                walked[..outside].iter_mut().for_each(|index| *index = self.permute(*index));
+                let mut left = 0;
+                for (at, index) in walked[..outside].iter().enumerate() {
+                    out[usize::from(places[at])] = *index;
+                    places[left] = places[at];
+                    left += usize::from(*index >= self.n);
+                }
+                outside = left;
+            }
         }
     }
 }

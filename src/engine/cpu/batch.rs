@@ -7,7 +7,7 @@ use super::dense::{
 use super::lanes::{Block, Isa, LANES, PAIRS, blocks, floats_mut};
 use super::network::{Layer, LayerPart, Network, stride_of};
 use super::pixels::Floats;
-use super::places::{Pair, Places};
+use super::places::Places;
 use super::probe::{Operation, Probe};
 use super::products::{Matrix, Operand};
 use super::sets::Sets;
@@ -114,14 +114,6 @@ impl Batch {
             batch.pixels = vec![Block::ZERO; blocks(inputs) * stride];
         }
         batch
-    }
-
-    /// Puts the samples of a step into the order in which they are computed fastest; not where units are dropped, which
-    /// depends on a sample's place and is the same on every device.
-    pub fn arrange(&self, part: PatchedPart<'_>, samples: &mut [u32]) {
-        if self.hidden.iter().all(|hidden| hidden.layer.dropout == 0.0) {
-            self.isa.run(Pair { part, samples });
-        }
     }
 
     /// One step of SGD; returns the sum of the samples' losses, before the update.

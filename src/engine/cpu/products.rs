@@ -80,19 +80,22 @@ pub trait Operand: Copy + Send + Sync {
     /// One part of them, for registers that do not hold all sixteen.
     fn load_part<L: Lanes>(lanes: L, item: Self::Item, part: usize) -> L::Part;
 
-    /// Rows `row .. row + N`, through `depth` blocks of columns that are not all zero; each round with its run of
-    /// the other operand.
+    /// Whether rows are gone along one by one, so that each passes over what is zero in it.
+    const PASSES_OVER: bool = false;
+
+    /// A row, through `depth` blocks of columns, not those that it passes over; each round with its run of the other
+    /// operand.
     #[inline(always)]
-    fn along<'b, const N: usize, const M: usize>(
+    fn along<'b, const M: usize>(
         self,
         row: usize,
         depth: usize,
         with: Runs<'b, Block>,
-    ) -> impl Iterator<Item = ([Self::Item; N], &'b [Block; M])> {
+    ) -> impl Iterator<Item = ([Self::Item; 1], &'b [Block; M])> {
         self.along_all(row, depth, with)
     }
 
-    /// The same through all blocks of columns.
+    /// Rows `row .. row + N`, through all blocks of columns.
     fn along_all<'b, const N: usize, const M: usize>(
         self,
         row: usize,
@@ -385,29 +388,33 @@ impl<const M: usize, const N: usize, X: Operand, A, E> DotTile<'_, M, N, X, A, E
     #[inline(always)]
     fn part<L: Lanes>(&self, lanes: L, b: usize, part: usize) -> [[L::Part; N]; M] {
         let weights = self.w.skip_rows(self.o).runs();
-        if L::DOT_PASSES_OVER {
-            Self::sums(lanes, part, self.x.along(b, self.depth, weights))
+        if L::DOT_PASSES_OVER && X::PASSES_OVER {
+            let mut sums = [[lanes.zero_part(); N]; M];
+            for_each_index!(m < M, 3, {
+                [sums[m]] = Self::sums(lanes, part, self.x.along(b + m, self.depth, weights));
+            });
+            sums
         } else {
             Self::sums(lanes, part, self.x.along_all(b, self.depth, weights))
         }
     }
 
     #[inline(always)]
-    fn sums<'b, L: Lanes>(
+    fn sums<'b, L: Lanes, const R: usize>(
         lanes: L,
         part: usize,
-        rounds: impl Iterator<Item = ([X::Item; M], &'b [Block; N])>,
-    ) -> [[L::Part; N]; M] {
+        rounds: impl Iterator<Item = ([X::Item; R], &'b [Block; N])>,
+    ) -> [[L::Part; N]; R] {
         let zero = lanes.zero_part();
-        let mut sums = [[zero; N]; M];
+        let mut sums = [[zero; N]; R];
         for (x, w) in rounds {
-            let mut left = [zero; M];
-            for m in 0..M {
+            let mut left = [zero; R];
+            for m in 0..R {
                 left[m] = X::load_part(lanes, x[m], part);
             }
             for n in 0..N {
                 let right = lanes.load_part(&w[n], part);
-                for m in 0..M {
+                for m in 0..R {
                     sums[m][n] = lanes.fma_part(left[m], right, sums[m][n]);
                 }
             }

@@ -97,10 +97,7 @@ impl<'a> Running<'a> {
             nesterov: numbers.nesterov,
             weight_decay: numbers.weight_decay,
         };
-        let mut order = self.order(part.len());
-        for samples in order.chunks_mut(numbers.batch_size) {
-            self.batch.arrange(part, samples);
-        }
+        let order = self.order(part.len());
         probe.lap(Operation::Shuffle, 0, || Work::moving(4 * order.len()));
         let mut steps = order.chunks(numbers.batch_size).enumerate().peekable();
         let mut before = (self.epochs * part.len()) as u64;

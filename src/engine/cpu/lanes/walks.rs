@@ -184,22 +184,22 @@ impl<'a> ByteRows<'a> {
         self.bytes[self.starts[row]..].as_ptr().cast()
     }
 
-    /// The picked blocks of rows `row .. row + N`, side by side; each time with the run of that number.
+    /// The picked blocks of a row, each with the run of that number.
     ///
     /// # Panics
-    /// If the rows have fewer than `picks.count` blocks, or there are fewer runs.
+    /// If the row has fewer than `picks.count` blocks, or there are fewer runs.
     #[inline(always)]
-    pub fn along<'b, T, const N: usize, const M: usize, const R: usize>(
+    pub fn along<'b, T, const M: usize>(
         self,
         row: usize,
-        picks: Picks<'a, R>,
+        picks: Picks<'a, 1>,
         with: Runs<'b, T>,
-    ) -> impl Iterator<Item = ([&'a [u8; LANES]; N], &'b [T; M])> {
+    ) -> impl Iterator<Item = (&'a [u8; LANES], &'b [T; M])> {
         assert!(picks.count <= self.width, "a row of pixels ends before its columns");
-        let rows: [_; N] = array::from_fn(|n| self.row(row + n));
+        let row = self.row(row);
         with.picked(picks).map(move |(at, run)| {
             // SAFETY: `new` checked that the row lies in the bytes, and what is picked is one of its width.
-            (rows.map(|row| unsafe { &*row.add(at) }), run)
+            (unsafe { &*row.add(at) }, run)
         })
     }
 
