@@ -337,7 +337,10 @@ fn every_product_in_every_precision_and_tile_agrees_with_float64() {
 fn what_follows_the_sum_agrees_with_float64_and_dead_rows_are_left_alone() {
     let Some(bench) = &*BENCH else { return };
     for (precision, gemm) in &bench.kernels {
-        for product in PRODUCTS {
+        // In the tile for their shape, and in the largest, which sums in its own way.
+        let largest = gemm.tiles().filter(|tile| *tile == Tile::LARGEST);
+        let tiles: Vec<Option<Tile>> = [None].into_iter().chain(largest.map(Some)).collect();
+        for (product, tile) in PRODUCTS.iter().flat_map(|p| tiles.iter().map(move |t| (*p, *t))) {
             let mut placed = Vec::new();
             for (i, rows) in [0, 1, 19, 23].into_iter().enumerate() {
                 for activation in 0..5 {
@@ -363,9 +366,9 @@ fn what_follows_the_sum_agrees_with_float64_and_dead_rows_are_left_alone() {
                 }
             }
             let problems: Vec<GemmProblem> = placed.iter().map(|p| p.problem).collect();
-            launch(bench, gemm, product, &problems, None);
+            launch(bench, gemm, product, &problems, tile);
             for placed in &placed {
-                placed.check(bar(*precision), &format!("{precision:?}"));
+                placed.check(bar(*precision), &format!("{precision:?} {tile:?}"));
             }
         }
     }
