@@ -225,16 +225,20 @@ extern "C" __global__ void copy_past_end(const float* in, float* out, int n) {
 #define COMMIT asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory")
 #define WAIT asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory")
 
+// Sums, a factor, and ones that no product reads yet.
+#define SET_UP(FIRST)                                                                                      \
+    __shared__ __align__(1024) float s[512];                                                               \
+    float d[4] = {FIRST, 0, 0, 0};                                                                         \
+    unsigned one = 0x3f800000;                                                                             \
+    for (unsigned i = threadIdx.x; i < 512; i += blockDim.x) s[i] = 1
+
 __device__ unsigned long long lines_at(const float* s) {
     return (unsigned)__cvta_generic_to_shared(s) / 16 | 64ull << 32 | 1ull << 62;
 }
 
 extern "C" __global__ void product_without_fence(float* out, int n) {
-    __shared__ __align__(1024) float s[256];
-    float d[4] = {out[0] + 1, 0, 0, 0};
-    unsigned one = 0x3f800000;
+    SET_UP(out[0] + 1);
     const unsigned long long lines = lines_at(s);
-    s[threadIdx.x] = s[threadIdx.x + 128] = 1;
     PROXY_FENCE;
     __syncthreads();
     PRODUCT; // BUG product_without_fence
@@ -244,11 +248,8 @@ extern "C" __global__ void product_without_fence(float* out, int n) {
 }
 
 extern "C" __global__ void product_without_proxy_fence(float* out, int n) {
-    __shared__ __align__(1024) float s[256];
-    float d[4] = {0, 0, 0, 0};
-    unsigned one = 0x3f800000;
+    SET_UP(0);
     const unsigned long long lines = lines_at(s);
-    s[threadIdx.x] = s[threadIdx.x + 128] = 1;
     __syncthreads();
     FENCE;
     PRODUCT; // BUG product_without_proxy_fence
@@ -258,11 +259,8 @@ extern "C" __global__ void product_without_proxy_fence(float* out, int n) {
 }
 
 extern "C" __global__ void product_without_wait(float* out, int n) {
-    __shared__ __align__(1024) float s[256];
-    float d[4] = {0, 0, 0, 0};
-    unsigned one = 0x3f800000;
+    SET_UP(0);
     const unsigned long long lines = lines_at(s);
-    s[threadIdx.x] = s[threadIdx.x + 128] = 1;
     PROXY_FENCE;
     __syncthreads();
     FENCE;
@@ -273,11 +271,8 @@ extern "C" __global__ void product_without_wait(float* out, int n) {
 }
 
 extern "C" __global__ void product_of_what_changes(float* out, int n) {
-    __shared__ __align__(1024) float s[256];
-    float d[4] = {0, 0, 0, 0};
-    unsigned one = 0x3f800000;
+    SET_UP(0);
     const unsigned long long lines = lines_at(s);
-    s[threadIdx.x] = s[threadIdx.x + 128] = 1;
     PROXY_FENCE;
     __syncthreads();
     FENCE;
@@ -289,11 +284,8 @@ extern "C" __global__ void product_of_what_changes(float* out, int n) {
 }
 
 extern "C" __global__ void product_of_overwritten_lines(float* out, int n) {
-    __shared__ __align__(1024) float s[256];
-    float d[4] = {0, 0, 0, 0};
-    unsigned one = 0x3f800000;
+    SET_UP(0);
     const unsigned long long lines = lines_at(s);
-    s[threadIdx.x] = s[threadIdx.x + 128] = 1;
     PROXY_FENCE;
     __syncthreads();
     FENCE;
@@ -306,11 +298,8 @@ extern "C" __global__ void product_of_overwritten_lines(float* out, int n) {
 }
 
 extern "C" __global__ void product_of_shifted_lines(float* out, int n) {
-    __shared__ __align__(1024) float s[512];
-    float d[4] = {0, 0, 0, 0};
-    unsigned one = 0x3f800000;
+    SET_UP(0);
     const unsigned long long lines = lines_at(s + 32);
-    s[threadIdx.x] = s[threadIdx.x + 128] = s[threadIdx.x + 256] = 1;
     PROXY_FENCE;
     __syncthreads();
     FENCE;
@@ -321,9 +310,7 @@ extern "C" __global__ void product_of_shifted_lines(float* out, int n) {
 }
 
 extern "C" __global__ void product_of_half_a_group(float* out, int n) {
-    __shared__ __align__(1024) float s[256];
-    float d[4] = {0, 0, 0, 0};
-    unsigned one = 0x3f800000;
+    SET_UP(0);
     const unsigned long long lines = lines_at(s);
     FENCE;
     PRODUCT; // BUG product_of_half_a_group
