@@ -137,7 +137,7 @@ impl Nvrtc {
             || env::var_os("WARPSWEEP_CUDA_PTX").is_some_and(|value| value == "1")
             || known / 10 != found / 10;
         Ok(match ptx {
-            true if found == OWN => Target::OwnPtx(known),
+            true if found == OWN && known == OWN => Target::OwnPtx(known),
             true => Target::Ptx(known),
             false => Target::Cubin(known),
         })
