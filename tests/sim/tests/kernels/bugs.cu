@@ -225,42 +225,40 @@ extern "C" __global__ void copy_past_end(const float* in, float* out, int n) {
 #define COMMIT asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory")
 #define WAIT asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory")
 
-// Sums, a factor, and ones that no product reads yet.
-#define SET_UP(FIRST)                                                                                      \
-    __shared__ __align__(1024) float s[512];                                                               \
-    float d[4] = {FIRST, 0, 0, 0};                                                                         \
-    unsigned one = 0x3f800000;                                                                             \
-    for (unsigned i = threadIdx.x; i < 512; i += blockDim.x) s[i] = 1
-
 __device__ unsigned long long lines_at(const float* s) {
     return (unsigned)__cvta_generic_to_shared(s) / 16 | 64ull << 32 | 1ull << 62;
 }
 
+// The first sum, a factor, ones in shared memory, and the lines of it from `FROM` on.
+#define SET_UP(FIRST, FROM)                                                                                \
+    __shared__ __align__(1024) float s[512];                                                               \
+    float d[4] = {FIRST, 0, 0, 0};                                                                         \
+    unsigned one = 0x3f800000;                                                                             \
+    for (unsigned i = threadIdx.x; i < 512; i += blockDim.x) s[i] = 1;                                     \
+    const unsigned long long lines = lines_at(s + FROM)
+#define FINISH                                                                                             \
+    COMMIT;                                                                                                \
+    WAIT;                                                                                                  \
+    out[threadIdx.x] = d[0]
+
 extern "C" __global__ void product_without_fence(float* out, int n) {
-    SET_UP(out[0] + 1);
-    const unsigned long long lines = lines_at(s);
+    SET_UP(out[0] + 1, 0);
     PROXY_FENCE;
     __syncthreads();
     PRODUCT; // BUG product_without_fence
-    COMMIT;
-    WAIT;
-    out[threadIdx.x] = d[0];
+    FINISH;
 }
 
 extern "C" __global__ void product_without_proxy_fence(float* out, int n) {
-    SET_UP(0);
-    const unsigned long long lines = lines_at(s);
+    SET_UP(0, 0);
     __syncthreads();
     FENCE;
     PRODUCT; // BUG product_without_proxy_fence
-    COMMIT;
-    WAIT;
-    out[threadIdx.x] = d[0];
+    FINISH;
 }
 
 extern "C" __global__ void product_without_wait(float* out, int n) {
-    SET_UP(0);
-    const unsigned long long lines = lines_at(s);
+    SET_UP(0, 0);
     PROXY_FENCE;
     __syncthreads();
     FENCE;
@@ -271,21 +269,17 @@ extern "C" __global__ void product_without_wait(float* out, int n) {
 }
 
 extern "C" __global__ void product_of_what_changes(float* out, int n) {
-    SET_UP(0);
-    const unsigned long long lines = lines_at(s);
+    SET_UP(0, 0);
     PROXY_FENCE;
     __syncthreads();
     FENCE;
     asm volatile("wgmma.mma_async.sync.aligned.m64n8k8.f32.tf32.tf32 {%0, %1, %2, %3}, {%4, %4, %4, %4}, %5, 1, 1, 1;"
                  "add.u32 %4, %4, 1;" : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+r"(one) : "l"(lines)); // BUG product_of_what_changes
-    COMMIT;
-    WAIT;
-    out[threadIdx.x] = d[0] + one;
+    FINISH;
 }
 
 extern "C" __global__ void product_of_overwritten_lines(float* out, int n) {
-    SET_UP(0);
-    const unsigned long long lines = lines_at(s);
+    SET_UP(0, 0);
     PROXY_FENCE;
     __syncthreads();
     FENCE;
@@ -298,24 +292,18 @@ extern "C" __global__ void product_of_overwritten_lines(float* out, int n) {
 }
 
 extern "C" __global__ void product_of_shifted_lines(float* out, int n) {
-    SET_UP(0);
-    const unsigned long long lines = lines_at(s + 32);
+    SET_UP(0, 32);
     PROXY_FENCE;
     __syncthreads();
     FENCE;
     PRODUCT; // BUG product_of_shifted_lines
-    COMMIT;
-    WAIT;
-    out[threadIdx.x] = d[0];
+    FINISH;
 }
 
 extern "C" __global__ void product_of_half_a_group(float* out, int n) {
-    SET_UP(0);
-    const unsigned long long lines = lines_at(s);
+    SET_UP(0, 0);
     FENCE;
     PRODUCT; // BUG product_of_half_a_group
-    COMMIT;
-    WAIT;
-    out[threadIdx.x] = d[0];
+    FINISH;
 }
 #endif
